@@ -232,6 +232,16 @@ def _ref_mv_linear(
     return _ref_contract(x, weight @ belongs.to(x), dim)
 
 
+def _ref_sandwich(
+    r: torch.Tensor, x: torch.Tensor, left: _RefGrades = None, right: _RefGrades = None, out: _RefGrades = None
+) -> torch.Tensor:
+    """r x ~r for an even r; for an odd r the grade involution of x takes x's place."""
+    if left is not None and left[0] % 2:
+        x = _ref_involute(x, right)
+    middle = _ref_product("geometric", r, x, left, right)
+    return _ref_product("geometric", middle, _ref_reverse(r, left), None, left, out)
+
+
 def _ref_signed(x: torch.Tensor, grades: _RefGrades, negative: tuple[int, ...]) -> torch.Tensor:
     """x with the sign of a grade g changed where g mod 4 is in `negative`."""
     return x * x.new_tensor([-1 if GRADES[i] % 4 in negative else 1 for i in _ref_select(grades)])
@@ -284,16 +294,6 @@ def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Ten
     terms = terms if order == list(range(len(target))) else terms[..., order]
     counts = [sum(t == k for t in target) for k in range(size)]
     return torch.stack([part.sum(-1) for part in torch.split(terms, counts, -1)], -1)
-
-
-def _ref_sandwich(
-    r: torch.Tensor, x: torch.Tensor, left: _RefGrades = None, right: _RefGrades = None, out: _RefGrades = None
-) -> torch.Tensor:
-    """r x ~r for an even r; for an odd r the grade involution of x takes x's place."""
-    if left is not None and left[0] % 2:
-        x = _ref_involute(x, right)
-    middle = _ref_product("geometric", r, x, left, right)
-    return _ref_product("geometric", middle, _ref_reverse(r, left), None, left, out)
 
 
 def _ref_reverse(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:

@@ -9,7 +9,7 @@ import functools
 
 import torch
 
-from kgen.reference.runtime import _ref_collect, _ref_contract
+from kgen.reference.runtime import _ref_collect, _ref_contract, _ref_involute, _ref_reverse
 
 # Stand-ins: a proof defines the data of its own algebra here.
 BLADES: list[str] = []
@@ -109,6 +109,16 @@ def _ref_mv_linear(
     present = torch.tensor(sorted(set(_ref_grades(weighted).tolist())))
     belongs = present[:, None] == _ref_grades(grades)
     return _ref_contract(x, weight @ belongs.to(x), dim)
+
+
+def _ref_sandwich(
+    r: torch.Tensor, x: torch.Tensor, left: _RefGrades = None, right: _RefGrades = None, out: _RefGrades = None
+) -> torch.Tensor:
+    """r x ~r for an even r; for an odd r the grade involution of x takes x's place."""
+    if left is not None and left[0] % 2:
+        x = _ref_involute(x, right)
+    middle = _ref_product("geometric", r, x, left, right)
+    return _ref_product("geometric", middle, _ref_reverse(r, left), None, left, out)
 
 
 def _ref_signed(x: torch.Tensor, grades: _RefGrades, negative: tuple[int, ...]) -> torch.Tensor:

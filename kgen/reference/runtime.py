@@ -9,7 +9,14 @@ import functools
 
 import torch
 
-from kgen.reference.tables import _ref_complement, _ref_norm_sign, _ref_paths, _ref_product_rows, _ref_select
+from kgen.reference.tables import (
+    _ref_complement,
+    _ref_norm_sign,
+    _ref_paths,
+    _ref_product_rows,
+    _ref_product_terms,
+    _ref_select,
+)
 
 # Stand-ins: a generated module defines the constants of its own algebra here.
 _REF_SQUARES: tuple[int, ...] = ()
@@ -57,6 +64,32 @@ def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Ten
     return torch.stack([part.sum(-1) for part in torch.split(terms, counts, -1)], -1)
 
 
+def _ref_planes(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The components, each in memory of its own: in the planes of a multivector one pass reads no other component."""
+    return x.movedim(-1, 0).contiguous().unbind(0)
+
+
+def _ref_joined(planes: list[torch.Tensor | None]) -> torch.Tensor:
+    """The tensor of these components, None for zero."""
+    present = [plane for plane in planes if plane is not None]
+    return torch.stack([torch.zeros_like(present[0]) if plane is None else plane for plane in planes]).movedim(0, -1)
+
+
+def _ref_picked(x: torch.Tensor, index: list[int]) -> torch.Tensor:
+    """The components of these numbers, in this order."""
+    planes = x.unbind(-1)
+    return x if index == list(range(len(planes))) else torch.stack([planes[i] for i in index]).movedim(0, -1)
+
+
+def _ref_total(terms: list[tuple[torch.Tensor, torch.Tensor, int]]) -> torch.Tensor:
+    """The sum of sign * a * b over terms (a, b, sign), each added in one pass to what is there."""
+    (a, b, sign), *others = sorted(terms, key=lambda term: -term[2])
+    total = a * b * sign if sign < 0 else a * b
+    for a, b, sign in others:
+        total = torch.addcmul(total, a, b, value=sign)
+    return total
+
+
 def _ref_product(
     kind: str,
     x: torch.Tensor,
@@ -71,28 +104,24 @@ def _ref_product(
 
     `weight` has one value per path (last axis), for operands of the grades `paths`, and scales the terms of its path.
     """
-    targets = {mask: (k, sign) for k, (mask, sign) in enumerate(_ref_select(out, _REF_BLADES))}
-    rows = [row for row in _ref_product_rows(kind, left, right, _REF_SQUARES, _REF_BLADES) if row[2] in targets]
-    lefts, rights = [i for i, _, _, _ in rows], [j for _, j, _, _ in rows]
-    signs = [sign * targets[mask][1] for _, _, mask, sign in rows]
-    terms = x[..., lefts] * y[..., rights] * x.new_tensor(signs)
-    if weight is not None:
-        terms = terms * _ref_weights(weight, rows, left, right, paths)
-    return _ref_collect(terms, [targets[mask][0] for _, _, mask, _ in rows], len(targets))
+    xs, ys = _ref_planes(x), _ref_planes(y)
+    weights = {} if weight is None else _ref_weights(weight, paths)
+    components: list[torch.Tensor | None] = []
+    for by_path in _ref_product_terms(kind, left, right, out, _REF_SQUARES, _REF_BLADES):
+        terms = {path: [(xs[i], ys[j], sign) for i, j, sign in own] for path, own in by_path.items()}
+        if weights:
+            terms = {path: [(_ref_total(own), weights[path], 1)] for path, own in terms.items()}
+        components.append(_ref_total([term for own in terms.values() for term in own]) if terms else None)
+    return _ref_joined(components)
 
 
 def _ref_weights(
-    weight: torch.Tensor,
-    rows: list[tuple[int, int, int, int]],
-    left: _RefGrades,
-    right: _RefGrades,
-    paths: tuple[_RefGrades, _RefGrades],
-) -> torch.Tensor:
-    """The weight of each of these rows of a product, by its path."""
+    weight: torch.Tensor, paths: tuple[_RefGrades, _RefGrades]
+) -> dict[tuple[int, int, int], torch.Tensor]:
+    """The weight of each path."""
     order = _ref_paths(*paths, _REF_PATH_ORDER, _REF_SQUARES, _REF_BLADES)
-    x_grades = [mask.bit_count() for mask, _ in _ref_select(left, _REF_BLADES)]
-    y_grades = [mask.bit_count() for mask, _ in _ref_select(right, _REF_BLADES)]
-    return weight[..., [order.index((x_grades[i], m.bit_count(), y_grades[j])) for i, j, m, _ in rows]]
+    planes = _ref_planes(weight)
+    return {path: planes[number] for number, path in enumerate(order)}
 
 
 def _ref_fcgp(
@@ -107,17 +136,17 @@ def _ref_fcgp(
 ) -> torch.Tensor:
     """The geometric product with a weight per path, as in `_ref_product`, summed along `dim`.
 
-    Each component is one contraction, along `dim` and over its terms: only the products of x and y are in memory.
+    Each component is one contraction, along `dim`, where its paths stand one behind the other.
     """
-    rows = _ref_product_rows("geometric", left, right, _REF_SQUARES, _REF_BLADES)
-    components = []
-    for mask, sign in _ref_select(out, _REF_BLADES):
-        own = [row for row in rows if row[2] == mask]
-        signs = x.new_tensor([sign * s for _, _, _, s in own])
-        terms = x[..., [i for i, _, _, _ in own]] * y[..., [j for _, j, _, _ in own]] * signs
-        weights = _ref_weights(weight, own, left, right, paths)
-        components.append(_ref_contract(terms, weights, dim, terms.ndim - 1).squeeze(-1))
-    return torch.stack(components).movedim(0, -1)
+    weights = _ref_weights(weight, paths)
+    xs = _ref_planes(x.expand([weight.shape[dim] if axis == dim else -1 for axis in range(x.ndim)]))
+    ys = _ref_planes(y)
+    components: list[torch.Tensor | None] = []
+    for by_path in _ref_product_terms("geometric", left, right, out, _REF_SQUARES, _REF_BLADES):
+        totals = [_ref_total([(xs[i], ys[j], sign) for i, j, sign in own]) for own in by_path.values()]
+        matrices = [weights[path] for path in by_path]
+        components.append(_ref_contract(torch.cat(totals, dim), torch.cat(matrices, dim), dim) if totals else None)
+    return _ref_joined(components)
 
 
 def _ref_mv_linear(
@@ -126,7 +155,7 @@ def _ref_mv_linear(
     """Each component times the weight of its grade, summed along `dim`; `weight` has those of the grades `weighted`."""
     order = sorted({mask.bit_count() for mask, _ in _ref_select(weighted, _REF_BLADES)})
     index = [order.index(mask.bit_count()) for mask, _ in _ref_select(grades, _REF_BLADES)]
-    return _ref_contract(x, weight[..., index], dim)
+    return _ref_contract(x, _ref_picked(weight, index), dim)
 
 
 def _ref_sandwich(
@@ -135,8 +164,10 @@ def _ref_sandwich(
     """r x ~r for an even r; for an odd r the grade involution of x takes x's place."""
     if left is not None and left[0] % 2:
         x = _ref_involute(x, right)
-    middle = _ref_product("geometric", r, x, left, right)
-    return _ref_product("geometric", middle, _ref_reverse(r, left), None, left, out)
+    rows = _ref_product_rows("geometric", left, right, _REF_SQUARES, _REF_BLADES)
+    between = tuple(sorted({mask.bit_count() for _, _, mask, _ in rows}))
+    middle = _ref_product("geometric", r, x, left, right, between)
+    return _ref_product("geometric", middle, _ref_reverse(r, left), between, left, out)
 
 
 def _ref_signed(x: torch.Tensor, grades: _RefGrades, negative: tuple[int, ...]) -> torch.Tensor:
@@ -163,14 +194,14 @@ def _ref_conjugate(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
 def _ref_complemented(kind: str, x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
     """The dual (e_A ^ dual(e_A) = I), its inverse "undual", or the "polarity" x I^-1."""
     rows = _ref_complement(kind, grades, _REF_SQUARES, _REF_BLADES)
-    return x[..., [i for i, _ in rows]] * x.new_tensor([sign for _, sign in rows])
+    return _ref_picked(x, [i for i, _ in rows]) * x.new_tensor([sign for _, sign in rows])
 
 
 def _ref_regrade(x: torch.Tensor, out: _RefGrades, grades: _RefGrades = None) -> torch.Tensor:
     """x on the grades `out`: those it has are kept, others are zero."""
     source, target = _ref_select(grades, _REF_BLADES), _ref_select(out, _REF_BLADES)
     kept = [blade for blade in source if blade in target]
-    picked = x[..., [source.index(blade) for blade in kept]]
+    picked = _ref_picked(x, [source.index(blade) for blade in kept])
     return picked if kept == list(target) else _ref_collect(picked, [target.index(b) for b in kept], len(target))
 
 
@@ -202,4 +233,4 @@ def _ref_grade_rms_norm(
         squares = squares * x.new_tensor([_ref_norm_sign(mask, _REF_SQUARES) for mask in masks])
     norms = _ref_collect(squares, grade, len(present))
     mean = (norms.abs() if invariant else norms).mean(dim, keepdim=True)
-    return x * torch.rsqrt(mean + eps)[..., grade]
+    return x * _ref_picked(torch.rsqrt(mean + eps), grade)

@@ -46,6 +46,29 @@ def _ref_product_rows(
 
 
 @functools.cache
+def _ref_product_terms(
+    kind: str,
+    left: tuple[int, ...] | None,
+    right: tuple[int, ...] | None,
+    out: tuple[int, ...] | None,
+    squares: tuple[int, ...],
+    blades: tuple[tuple[int, int], ...],
+) -> tuple[dict[tuple[int, int, int], list[tuple[int, int, int]]], ...]:
+    """For each component of the result its terms (i, j, sign), by their path: the grades of (left, out, right)."""
+    x_grades, y_grades = ([mask.bit_count() for mask, _ in _ref_select(grades, blades)] for grades in (left, right))
+    rows = _ref_product_rows(kind, left, right, squares, blades)
+    components = []
+    for mask, own in _ref_select(out, blades):
+        terms: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
+        for i, j, target, sign in rows:
+            if target == mask:
+                path = (x_grades[i], mask.bit_count(), y_grades[j])
+                terms.setdefault(path, []).append((i, j, sign * own))
+        components.append(terms)
+    return tuple(components)
+
+
+@functools.cache
 def _ref_paths(
     left: tuple[int, ...] | None,
     right: tuple[int, ...] | None,

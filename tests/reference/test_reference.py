@@ -917,6 +917,36 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+PRODUCTS = [
+    ("x * y", "x: multivector, y: multivector"),
+    ("sgp(x, y, w)", 'x: multivector, y: multivector, w: "weights(x, y)"'),
+    ("r >> x", "r: even, x: grades(1)"),
+    ("r >> x", 'r: "even[b]", x: "grades(1)"'),
+]
+
+
+@pytest.mark.parametrize("memory", ["blade, b, n", "b, n, blade"])
+@pytest.mark.parametrize(("body", "inputs"), PRODUCTS)
+def test_products_make_nothing_larger_than_a_multivector(body: str, inputs: str, memory: str) -> None:
+    """The terms of a product, 64 for each element in three dimensions, are added one by one; so are their gradients."""
+    spec = spec_of(f"return {body}", inputs, memory=memory)
+    given = {name: x.requires_grad_() for name, x in drawn(spec, {"b": 32, "n": 16}).items()}
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        torch.autograd.backward([run(spec, **given).sum()])
+    assert max(x.numel() for x in given.values()) <= largest.found <= 8 * 32 * 16
+
+
+@pytest.mark.filterwarnings("error::UserWarning")  # of an operation that torch.func.vmap only repeats
+@pytest.mark.parametrize(("body", "inputs"), PRODUCTS)
+def test_products_are_mapped_along_one_operand(body: str, inputs: str) -> None:
+    """Whichever operand torch.func.vmap goes along, alone."""
+    spec = spec_of(f"return {body}", inputs)
+    given = drawn(spec, {"b": 2, "n": 3})
+    for name, x in given.items():
+        mapped = torch.func.vmap(lambda value, name=name: run(spec, **{**given, name: value}))(torch.stack([x, 3 * x]))
+        torch.testing.assert_close(mapped, torch.stack([run(spec, **{**given, name: k * x}) for k in (1, 3)]))
+
+
 @pytest.mark.parametrize(("body", "inputs"), CONTRACTIONS)
 def test_contractions_make_nothing_larger_than_their_operands(body: str, inputs: str) -> None:
     """In three dimensions: 8 terms of a component for each row and feature, the weights of 20 paths or 4 grades."""
