@@ -209,7 +209,7 @@ def test_check_compiles_what_changed_and_sees_what_is_worse(report: Path, root: 
     result = aot(root, *TWO, "--check", "--out", path)
     assert result.returncode == 1
     assert f"sgp sm_90 float32 needs {second.registers} registers, 8 before" in result.stderr
-    assert "2 of 2 kernels compiled, 2 changed, 1 complaints" in result.stdout
+    assert "2 of 2 kernels compiled, 2 changed, 1 complaint" in result.stdout
 
 
 def test_products_compile_without_tf32(root: Path, tmp_path: Path) -> None:
