@@ -305,6 +305,15 @@ def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
+def _ref_broadcast(*tensors: tuple[torch.Tensor, int]) -> tuple[torch.Size, list[torch.Tensor]]:
+    """What all axes of tensors (x, rank) but the last `rank` of each broadcast to, and the tensors with those."""
+    leads = [x.shape[: x.ndim - rank] for x, rank in tensors]
+    if not torch.compiler.is_compiling() and leads.count(leads[0]) == len(leads):  # a compiler may not know sizes
+        return leads[0], [x for x, _ in tensors]
+    lead: torch.Size = torch.broadcast_shapes(*leads)  # type: ignore[no-untyped-call]
+    return lead, [x.expand(*lead, *x.shape[x.ndim - rank :]) for x, rank in tensors]
+
+
 def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
     """x with all axes but the last `rank` as one."""
     split = x.ndim - rank
@@ -343,7 +352,7 @@ def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Torch oracle of geometric_product: The geometric product of two multivectors, feature by feature."""
     dtype = _ref_promote(x, y)
     x, y = _ref_upcast(x, y)
-    lead = x.shape[: x.ndim - 2]
+    lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
     x = _ref_flatten(x, 2)  # b, n, blade
     y = _ref_flatten(y, 2)  # b, n, blade
     out = _ref_product("geometric", x, y)
@@ -356,7 +365,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
     """
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
-    lead = x.shape[: x.ndim - 2]
+    lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
     x = _ref_flatten(x, 2)  # b, n, blade
     y = _ref_flatten(y, 2)  # b, n, blade
     weight = weight[None]  # 1, n, path
@@ -373,7 +382,7 @@ def fused_gelu_sgp_norm_oracle(
     """
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
-    lead = x.shape[: x.ndim - 2]
+    lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
     x = _ref_flatten(x, 2)  # b, n, blade
     y = _ref_flatten(y, 2)  # b, n, blade
     weight = weight[None]  # 1, n, path

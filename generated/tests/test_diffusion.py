@@ -66,6 +66,15 @@ def _ref_upcast(*tensors: torch.Tensor) -> list[torch.Tensor]:
     return [tensor.resolve_neg().to(dtype) for tensor in tensors]  # torch makes no new tensor like a negated view
 
 
+def _ref_broadcast(*tensors: tuple[torch.Tensor, int]) -> tuple[torch.Size, list[torch.Tensor]]:
+    """What all axes of tensors (x, rank) but the last `rank` of each broadcast to, and the tensors with those."""
+    leads = [x.shape[: x.ndim - rank] for x, rank in tensors]
+    if not torch.compiler.is_compiling() and leads.count(leads[0]) == len(leads):  # a compiler may not know sizes
+        return leads[0], [x for x, _ in tensors]
+    lead: torch.Size = torch.broadcast_shapes(*leads)  # type: ignore[no-untyped-call]
+    return lead, [x.expand(*lead, *x.shape[x.ndim - rank :]) for x, rank in tensors]
+
+
 def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
     """x with all axes but the last `rank` as one."""
     split = x.ndim - rank
@@ -112,7 +121,7 @@ def batched_spatial_diffusion_oracle(
     """
     dtype = _ref_promote(x, times)
     x, basis, mass, evalues, times = _ref_upcast(x, basis, mass, evalues, times)
-    lead = x.shape[: x.ndim - 2]
+    lead, (x, basis, mass, evalues) = _ref_broadcast((x, 2), (basis, 2), (mass, 1), (evalues, 1))
     x = _ref_flatten(x, 2)[:, :, :, None]  # b, v, c, 1
     basis = _ref_flatten(basis, 2)[:, :, None]  # b, v, 1, k
     mass = _ref_flatten(mass, 1)[:, :, None, None]  # b, v, 1, 1

@@ -33,9 +33,9 @@ class Inputs:
         self.floating = [name for name, t in self.types.items() if t.kind != "index"]
 
     @property
-    def leading(self) -> str | None:
-        """The first input with any number of leading dims."""
-        return next((name for name, t in self.types.items() if ELLIPSIS in t.memory), None)
+    def leading(self) -> list[str]:
+        """The inputs with any number of leading dims."""
+        return [name for name, t in self.types.items() if ELLIPSIS in t.memory]
 
     def shape(self, name: str) -> Shape:
         """The shape of an input."""
@@ -88,9 +88,8 @@ class Inputs:
             listed = ", ".join(self.floating)
             yield f"{names.dtype} = _ref_promote({', '.join(kept)})"
             yield f"{listed if len(self.floating) > 1 else f'({listed},)'} = _ref_upcast({listed})"
-        if self.leading is not None:
-            lead = self.leading
-            yield f"{names.lead} = {lead}.shape[: {lead}.ndim - {len(self.types[lead].memory) - 1}]"
+        if self.leading:
+            yield self._led(names.lead)
         for name in self.floating:
             text = self._aligned(name, self.types[name].memory)
             if text != name:
@@ -99,6 +98,15 @@ class Inputs:
             if re.search(rf"\b{size}\b", statements):
                 owner = next(name for name in self.floating if axis in self.types[name].axes)
                 yield f"{size} = {owner}.shape[{self.values.axes.index(axis)}]"
+
+    def _led(self, lead: str) -> str:
+        """The line that says what the leading axes are; where several inputs have some, they broadcast."""
+        ranks = {name: len(self.types[name].memory) - 1 for name in self.leading}
+        if len(ranks) > 1:
+            tensors = ", ".join(f"({name}, {rank})" for name, rank in ranks.items())
+            return f"{lead}, ({', '.join(ranks)}) = _ref_broadcast({tensors})"
+        ((name, rank),) = ranks.items()
+        return f"{lead} = {name}.shape[: {name}.ndim - {rank}]"
 
     def _aligned(self, name: str, memory: Dims) -> str:
         """A tensor with all axes, components last."""

@@ -33,7 +33,7 @@ class Results:
             raise KgenError(f"the result varies along {min(value.axes - set(order))}, which its declaration lacks")
         value = v.spread(value, value.axes | (set(order) - {"blade"}))
         text = self._ordered(value, order)
-        leading = self.inputs.leading is not None and order[:1] == ["b"]
+        leading = bool(self.inputs.leading) and order[:1] == ["b"]
         if leading:
             text = f"_ref_unflatten({text}, {self.names.lead})"
         dims = [len(value.probes) if dim == "blade" else dim for dim in order]

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -11,12 +12,21 @@ from .registry import KERNELS, Dims
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Sizes = dict[str, int]
 Lead = tuple[int, ...]
+Seen = tuple[torch.Size, torch.dtype, torch.device]
 
 compiling = torch.compiler.is_compiling
 
 
-def check(function: str, tensors: Sequence[torch.Tensor], plain: bool) -> tuple[Sizes, Lead]:
-    """The extents of the named axes and the leading axes; raises ValueError naming the argument that does not fit."""
+class Fit(NamedTuple):
+    """How tensors fit a function's description."""
+
+    sizes: Sizes  # the extents of the named axes, and as b the number of rows
+    lead: Lead  # the leading axes, those of all tensors broadcast
+    short: tuple[int, ...]  # which tensors lack some of them, or have 1 where others have more
+
+
+def check(function: str, tensors: Sequence[torch.Tensor], plain: bool) -> Fit:
+    """How the tensors fit; raises ValueError naming the argument that does not."""
     if plain:
         return _fit_again(function, *[(x.shape, x.dtype, x.device) for x in tensors])
     for name, x in zip(KERNELS[function]["inputs"], tensors):
@@ -25,6 +35,23 @@ def check(function: str, tensors: Sequence[torch.Tensor], plain: bool) -> tuple[
         if kind := _kind(x):
             raise TypeError(f"{function}: {name} must be a dense torch.Tensor, got a {kind} one")
     return _fit(function, *[(x.shape, x.dtype, x.device) for x in tensors])
+
+
+def check_alike(function: str, tensors: Sequence[torch.Tensor], plain: bool) -> Fit:
+    """The same of an operator's tensors, which have all leading axes: functions broadcast before they call it."""
+    fit = check(function, tensors, plain)
+    if fit.short:
+        name, dims = list(KERNELS[function]["inputs"].items())[fit.short[0]]
+        got = tuple(tensors[fit.short[0]].shape)[: 1 - len(dims) or None]
+        raise ValueError(f"{function}: {name} must have leading axes {fit.lead}, got {got}")
+    return fit
+
+
+def broadcast(function: str, tensors: Sequence[torch.Tensor], fit: Fit) -> list[torch.Tensor]:
+    """The tensors with all leading axes: views, whose gradients torch adds up."""
+    dims = list(KERNELS[function]["inputs"].values())
+    whole = {i: extents_of(dims[i], fit.sizes, fit.lead) for i in fit.short}
+    return [x.expand(whole[i]) if i in whole else x for i, x in enumerate(tensors)]
 
 
 def check_flag(owner: str, name: str, value: object) -> None:
@@ -75,6 +102,15 @@ def differ(known: Sequence[int], found: Sequence[int], message: str) -> bool:
     return False
 
 
+def surely(claim: bool) -> bool:
+    """Whether the claim is known to be true: of sizes that no compiler knows, it is not."""
+    if type(claim) is bool and not compiling():
+        return claim
+    from torch.fx.experimental.symbolic_shapes import guard_or_false  # slow to import
+
+    return guard_or_false(claim)
+
+
 def _kind(x: torch.Tensor) -> str:
     """What a tensor is if it is not dense: it has no strides to read it by, or more than its numbers."""
     if x.is_nested:
@@ -84,10 +120,9 @@ def _kind(x: torch.Tensor) -> str:
     return "masked" if isinstance(x, torch.masked.MaskedTensor) else ""
 
 
-def _fit(function: str, *seen: tuple[torch.Size, torch.dtype, torch.device]) -> tuple[Sizes, Lead]:
+def _fit(function: str, *seen: Seen) -> Fit:
     sizes: Sizes = {}
-    lead: Lead = ()
-    leading: Lead | None = None
+    leads: dict[str, Lead] = {}
     first: tuple[str, torch.device] | None = None
     for (name, dims), (whole, dtype, device) in zip(KERNELS[function]["inputs"].items(), seen):
         shape = got = tuple(whole)
@@ -97,11 +132,7 @@ def _fit(function: str, *seen: tuple[torch.Size, torch.dtype, torch.device]) -> 
             split = len(shape) - len(dims)
             if split < 0:
                 raise ValueError(f"{wanted}, got {got}")
-            leading = shape[:split] if leading is None else leading
-            if len(leading) != split or differ(leading, got[:split], wanted):
-                raise ValueError(f"{function}: {name} must have leading axes {leading}, got {got[:split]}")
-            lead, sizes["b"] = shape[:split], math.prod(shape[:split])
-            shape = shape[split:]
+            leads[name], shape = shape[:split], shape[split:]
         if len(shape) != len(dims):
             raise ValueError(f"{wanted}, got {got}")
         for axis, extent in zip(dims, shape):
@@ -115,7 +146,50 @@ def _fit(function: str, *seen: tuple[torch.Size, torch.dtype, torch.device]) -> 
             first = name, device
         elif device != first[1]:
             raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
-    return sizes, lead
+    return _led(function, sizes, leads, seen)
+
+
+def _led(function: str, sizes: Sizes, leads: dict[str, Lead], seen: Sequence[Seen]) -> Fit:
+    """The fit of tensors with these leading axes."""
+    lead: Lead = ()
+    for name, own in leads.items():
+        longer = _joined(lead, own, f"{function}: leading axes of {name} must be equal to those of other inputs or 1")
+        if longer is None:
+            raise ValueError(f"{function}: {_apart(function, name, leads, seen)}")
+        lead = longer
+    if leads:
+        sizes["b"] = math.prod(lead)
+    short = [i for i, x in enumerate(KERNELS[function]["inputs"]) if x in leads and _short(leads[x], lead)]
+    return Fit(sizes, lead, tuple(short))
+
+
+def _apart(function: str, name: str, leads: dict[str, Lead], seen: Sequence[Seen]) -> str:
+    """Which earlier input's leading axes the named one's do not fit, and how."""
+    shapes = dict(zip(KERNELS[function]["inputs"], [tuple(shape) for shape, _, _ in seen]))
+    other = next(x for x in leads if _joined(leads[x], leads[name], "") is None)
+    known, got = [f"{leads[x]} of shape {shapes[x]}" for x in (other, name)]
+    return f"{name} must have leading axes equal to those of {other}, {known}, or 1, got {got}"
+
+
+def _joined(a: Lead, b: Lead, message: str) -> Lead | None:
+    """The axes to which two tensors' broadcast, which are aligned at the last; None where they do not."""
+    count = min(len(a), len(b))
+    pairs = zip(a[len(a) - count :], b[len(b) - count :])
+    found = [n for n in [_together(x, y, message) for x, y in pairs] if n is not None]
+    return (*a[: len(a) - count], *b[: len(b) - count], *found) if len(found) == count else None
+
+
+def _together(a: int, b: int, message: str) -> int | None:
+    """The extent to which two broadcast, if they do. What no compiler knows counts as equal, as torch has it."""
+    if surely(a == b) or surely(b == 1):
+        return a
+    if surely(a == 1):
+        return b
+    return None if differ((a,), (b,), message) else a
+
+
+def _short(own: Lead, lead: Lead) -> bool:
+    return len(own) < len(lead) or any([not surely(a == b) and surely(a == 1) for a, b in zip(own, lead)])
 
 
 _fit_again = functools.lru_cache(maxsize=1024)(_fit)

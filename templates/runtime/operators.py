@@ -17,7 +17,17 @@ from typing import Any, cast
 import torch
 from torch.autograd import forward_ad
 
-from .arguments import check, compiling, extents_of, matrix_dtype, number, promoted, real_dtype
+from .arguments import (
+    broadcast,
+    check,
+    check_alike,
+    compiling,
+    extents_of,
+    matrix_dtype,
+    number,
+    promoted,
+    real_dtype,
+)
 from .device import INTERPRETED, runs_on_triton, triton
 from .registry import FILES, KERNELS, Dims
 
@@ -187,7 +197,9 @@ def _call(operator: Operator, tensors: Sequence[torch.Tensor], numbers: Sequence
     plain = is_plain(tensors)
     if not plain and any([not isinstance(x, torch.Tensor) and hasattr(type(x), "__torch_function__") for x in tensors]):
         return _handed_over(operator, tensors, numbers)
-    check(operator.function, tensors, plain)
+    fit = check(operator.function, tensors, plain)
+    if fit.short:
+        tensors = broadcast(operator.function, tensors, fit)
     if not (plain and all([type(x) is float for x in numbers])):
         numbers = [number(operator.function, name, x) for name, x in zip(operator.numbers, numbers)]
     if operator.positions != operator.all and torch.is_grad_enabled():
@@ -351,7 +363,7 @@ def allocate(operator: Operator, tensors: Arguments, wanted: Sequence[bool]) -> 
             for x, want in zip([tensors[0] if x is None else x for x in like], wanted)
         )
     description = KERNELS[operator.function]
-    sizes, lead = check(operator.function, tensors, is_plain(tensors))
+    sizes, lead, _ = check_alike(operator.function, tensors, is_plain(tensors))
     floating = [x for x in tensors if x.is_floating_point()]
     differentiable = [tensors[i] for i in operator.positions] or floating
     outputs = [(description["outputs"][name], promoted(*differentiable)) for name in operator.outputs]

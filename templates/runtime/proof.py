@@ -430,6 +430,22 @@ def test_empty(case: Case) -> None:
         prove(case, inputs)
 
 
+APART = ((2, 1), (3,), ())  # leading axes that broadcast to (2, 3): one of them has extent one, or is missing
+
+
+@each(lambda case: sum("..." in dims for dims in case.inputs.values()) > 1)
+def test_broadcast(case: Case) -> None:
+    """Inputs of different leading axes: results have all of them, gradients of both orders those of their input."""
+    extents = sizes(case, 3, 5)
+    inputs = draw(case, extents)
+    leading = [name for name, dims in case.inputs.items() if "..." in dims]
+    for name, lead in zip(leading, itertools.cycle(APART)):
+        inputs[name] = draw(case, extents | {"...": lead})[name]
+    found = prove(case, inputs, second=bool(case.grads))
+    for name, dims in case.outputs.items():
+        assert list(found[name].shape) == shape(dims, extents | {"...": (2, 3)}), name
+
+
 @each(lambda case: len(case.grads) > 1)
 def test_each_gradient_alone(case: Case) -> None:
     inputs = draw(case, sizes(case, 3, 5))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import register_flop_formula
 
-from .arguments import check, differ, extents_of, shown
+from .arguments import check_alike, differ, extents_of, shown
 from .device import INTERPRETED, runs_on_triton, triton
 from .operators import (
     PACKAGE,
@@ -84,7 +84,7 @@ def _count_flops(operator: Operator, name: str, counts: tuple[Count, ...]) -> No
 
     def formula(*arguments: Any, out_val: object = None, **_: object) -> int:
         tensors = arguments[: len(KERNELS[operator.function]["inputs"])]
-        sizes, _lead = check(operator.function, tensors, is_plain(tensors))
+        sizes = check_alike(operator.function, tensors, is_plain(tensors)).sizes
         return sum(count * math.prod(sizes[axis] for axis in axes) for count, axes in counts)
 
     register_flop_formula(getattr(getattr(torch.ops, namespace()), name), get_raw=True)(formula)
@@ -108,7 +108,7 @@ def _compute(operator: Operator, *arguments: Any) -> Any:
 def _check_cotangents(operator: Operator, tensors: Arguments) -> None:
     """A cotangent has the shape of its tensor; what launches at once knows that from autograd."""
     d = KERNELS[operator.function]
-    sizes, lead = check(operator.function, tensors[: len(d["inputs"])], False)
+    sizes, lead, _ = check_alike(operator.function, tensors[: len(d["inputs"])], False)
     shapes = {name: extents_of(dims, sizes, lead) for name, dims in d["outputs"].items()}
     for name, x in zip(operator.inputs, tensors):
         if name in d["inputs"]:

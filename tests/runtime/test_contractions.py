@@ -190,7 +190,8 @@ REFUSED: list[tuple[Variant, str, Change, str]] = [
     (DIFFUSION, "mass", wide, "mass must have shape (v,) with v = 2 where it has 4, got (4,)"),
     (DIFFUSION, "evalues", wide, "evalues must have shape (k,) with k = 3 where it has 6, got (6,)"),
     (DIFFUSION, "times", wide, "times must have shape (c,) with c = 2 where it has 4, got (4,)"),
-    (BATCHED, "basis", lambda x: x[:1], "basis must have leading axes (2,), got (1,)"),
+    (BATCHED, "basis", lambda x: x.repeat(2, 1, 1), "basis must have leading axes equal to those of x, (2,) of shape "
+     "(2, 2, 2), or 1, got (4,) of shape (4, 2, 3)"),
     (SLOPES, "a_real", wide, "a_real must have shape (c, c) with c = 2 where it has 4, got (2, 4)"),
 ]  # fmt: skip
 

@@ -44,6 +44,8 @@ def document(spec: Spec, kernel: Kernel) -> str:
     lines += ["", f"Differentiable in {_listed(kernel.grads)}." if kernel.grads else "Not differentiable."]
     if kernel.precision:
         lines += [f"Matrices of fp32 are multiplied in {PRECISIONS[kernel.precision]}, whatever torch's setting is."]
+    if sum(t.leading for t in inputs) > 1:
+        lines += ["Leading axes broadcast as torch's do; an input that is broadcast is copied to their full size."]
     lines += [f"Inputs are read in place when contiguous, else copied once. Source: {source_name(spec.path)}."]
     return docstring(lines)
 
