@@ -1,10 +1,13 @@
 """Names in the `modules:` of a spec: of classes, of parameters and of what their constructors take.
 
 A class stands beside the constants and functions of the generated module. Parameters, sizes and options become
-attributes of an `nn.Module`, whose own attributes they must not hide.
+attributes of an `nn.Module`, whose own attributes they must not hide. A parameter's name may have parts, such as
+`linear.weight` and `layers.0.weight`: modules within the module hold it.
 """
 
+import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from kgen.errors import KgenError
 from kgen.spec import names
@@ -20,6 +23,8 @@ ATTRIBUTES = (  # of every nn.Module
     *("requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train"),
     *("training", "type", "xpu", "zero_grad", "reset_parameters"),
 )
+WIDTH = 80  # of a parameter's name: with `self.` it is on one line
+NUMBER = re.compile(r"0|[1-9][0-9]{0,2}")
 CONSTRUCTOR = ("self", "device", "dtype")  # what every constructor takes besides
 
 
@@ -48,3 +53,61 @@ def check_constructor(name: str, what: str, taken: Sequence[str]) -> None:
     if name in CONSTRUCTOR:
         raise KgenError(f"`{name}` cannot name {what}: every constructor has an argument of that name")
     check_attribute(name, what, taken)
+
+
+def check_parameter(name: str, taken: Sequence[str], others: Sequence[str]) -> None:
+    """Refuse the name of a parameter that has no place beside other attributes, `taken`, and parameters, `others`."""
+    parts = name.split(".")
+    if len(parts) == 1:
+        check_attribute(name, "a parameter", taken)
+    else:
+        _check_parts(name, parts, taken)
+    for other in others:
+        _check_beside(name, other)
+    _check_order(name, others)
+
+
+def _check_parts(name: str, parts: Sequence[str], taken: Sequence[str]) -> None:
+    """Refuse a part that is no attribute of a module, and no number of a list."""
+    what = f"a part of parameter {names.shown(name)}"
+    if len(name) > WIDTH:
+        raise KgenError(f"{names.shown(name)} cannot name a parameter", hint=f"it has more than {WIDTH} characters")
+    if not all(parts):
+        raise KgenError(f"{names.shown(name)} has an empty part", hint="one dot between two parts: linear.weight")
+    if parts[0].isdigit():
+        hint = "a number has its place in a list: layers.0.weight"
+        raise KgenError(f"{names.shown(name)} starts with a number", hint=hint)
+    check_attribute(parts[0], what, taken)
+    for part in parts[1:]:
+        if not NUMBER.fullmatch(part):
+            _check_part(part, what)
+
+
+def _check_part(part: str, what: str) -> None:
+    if part[0].isdigit():
+        hint = "places in a list are 0 to 999, without leading zeros"
+        raise KgenError(f"{names.shown(part)} cannot name {what}", hint=hint)
+    check_attribute(part, what, ())
+
+
+def _check_beside(name: str, other: str) -> None:
+    """Refuse two parameters one of which would be held by the other, or by what cannot hold both."""
+    parts, those = name.split("."), other.split(".")
+    common = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(parts, those))]
+    both, around = f"`{name}` and {names.shown(other)} cannot both be parameters", ".".join(common)
+    if len(common) in (len(parts), len(those)):
+        raise KgenError(both, hint=f"{around} is a tensor, or a module with parameters")
+    a, b = (found[len(common) :] for found in (parts, those))
+    if a[0].isdigit() != b[0].isdigit():
+        raise KgenError(both, hint=f"{around} is a list, whose parts are numbers, or a module, whose parts are names")
+    if a[0].isdigit() and (len(a) == 1) != (len(b) == 1):
+        raise KgenError(both, hint=f"{around} is a list of tensors, or of modules")
+
+
+def _check_order(name: str, others: Sequence[str]) -> None:
+    """Refuse a number in a list of tensors that leaves a place empty."""
+    around, _, last = name.rpartition(".")
+    expected = sum(other.rpartition(".")[0] == around for other in others)
+    if last.isdigit() and int(last) != expected:
+        hint = "a list of tensors is given in its order: 0, 1, …"
+        raise KgenError(f"`{name}` has the place {last} where {around}.{expected} is expected", hint=hint)

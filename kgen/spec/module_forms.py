@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kgen.errors import KgenError
 from kgen.spec import names
 from kgen.spec.choices import WORD, choice, nearest
-from kgen.spec.class_names import check_attribute, check_class, check_constructor
+from kgen.spec.class_names import check_class, check_constructor, check_parameter
 from kgen.spec.document import Document, Place
 from kgen.spec.model import Choice, Kernel, Module, Parameter, Switch
 from kgen.spec.parameter_forms import parameters
@@ -147,9 +147,9 @@ def _check_names(
         with document.noting((*here, "sizes", axis) if axis in entry.sizes else (*here, "parameters")):
             check_constructor(argument, "a constructor's argument", taken)
         taken.append(argument)
-    for name in entry.parameters:
+    for i, name in enumerate(entry.parameters):
         with document.noting((*here, "parameters", name), key=True):
-            check_attribute(name, "a parameter", taken)
+            check_parameter(name, taken, list(entry.parameters)[:i])
 
 
 def _check_ignored(document: Document, here: Place, entry: ModuleForm) -> None:

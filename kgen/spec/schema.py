@@ -14,6 +14,7 @@ from kgen.spec.entries import (
     INITIALISATION,
     INITIALISATION_CHOICE,
     INITIALISATIONS,
+    PARAMETER,
     TYPE,
     Boolean,
     Dims,
@@ -200,7 +201,11 @@ class ModuleForm(Form):
     parameters: Annotated[
         dict[str, ParameterEntry],
         BeforeValidator(mapping),
-        Field(description="The parameters by their names in the state_dict, each with its initialisation."),
+        Field(
+            description="The parameters by their names in the state_dict, such as weight, linear.weight or "
+            "layers.0.weight, each with its initialisation.",
+            json_schema_extra={"propertyNames": {"pattern": PARAMETER}},
+        ),
     ]
     ignore: Annotated[
         Texts,

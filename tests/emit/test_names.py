@@ -50,7 +50,7 @@ EVERYTHING = """\
       s = grade_rms_norm(x * (gain * y if flag else gain), eps=eps) * v
       return fcgp(gelu(s), s, w), y * tanh(y * gain)
 modules:
-  F: {kernel: f, parameters: {w: {init: normal(n)}, gain: {init: ones}}}
+  F: {kernel: f, parameters: {layers.1.w: {input: w, init: normal(n)}, held.gain: {input: gain, init: ones}}}
 """
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from kgen.emit.nn.docstrings import document, kernels_in_words
 from kgen.emit.nn.extents import COUNTED, Around, spelled, switches_of
+from kgen.emit.nn.holders import attribute, holders, statement
 from kgen.emit.nn.settings import expression, quoted, statements
 from kgen.emit.text.constants import tensors
 from kgen.spec.model import Case, Kernel, Module, Parameter, Settings, Spec, Switch
@@ -36,7 +37,7 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
         "options": _options(a),
         "words": [(s.name, _listed(s.cases), ", ".join(map(repr, s.cases))) for s in _of_words(a)],
         "attributes": constructed,
-        "parameters": [(p.name, _extents(a, p)) for p in module.parameters],
+        "parameters": [line for p in module.parameters for line in _constructed(a, p, constructed)],
         "draws": [line for p in module.parameters for line in _draws(a, p)],
         "forward": "".join(f", {t.name}: torch.Tensor" for t in inputs if t.name not in kept),
         "returns": " | ".join(dict.fromkeys(_returned(spec, spec.kernel(name)) for name in module.kernel.values)),
@@ -45,7 +46,7 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
         "kernel": _function(a.usual, passed) if len(module.kernels) == 1 else _fresh("function", passed),
         "choice": _choice(a, passed) if len(module.kernels) > 1 else "",
         "arguments": ", ".join(
-            [f"self.{kept[t.name].name}" if t.name in kept.keys() - dict(filled) else t.name for t in inputs]
+            [f"self.{attribute(kept[t.name].name)}" if t.name in kept.keys() - dict(filled) else t.name for t in inputs]
             + [f"{o.name}=self.{o.name}" for o in a.usual.options]
         ),
         "ignored": _listed(module.ignored),
@@ -97,7 +98,7 @@ def _seen(name: str, arguments: Sequence[str]) -> str:
 
 def _hidden(a: Around, constructed: Sequence[str], passed: Sequence[str]) -> list[str]:
     """Names that a method's arguments hide, and that it reads."""
-    read = [name for name in ("torch", "ValueError") if name in constructed]
+    read = [name for name in ("torch", "ValueError", *["range"] * _numbered(a.module)) if name in constructed]
     return read + [name for name in map(definition_name, a.module.kernels) if name in passed]
 
 
@@ -111,12 +112,27 @@ def _filled(a: Around, p: Parameter) -> str:
     def axis(settings: Settings) -> str:
         return str([d for d, _ in a.dims(p, settings)].index("blade"))
 
-    values = f"self.{p.name}.reshape({expression(switches, whole)})"
+    values = f"self.{attribute(p.name)}.reshape({expression(switches, whole)})"
     if not p.grades:
         return values
     blades = expression(switches, lambda settings: spelled(a.blades(p, settings)))
     count = expression(switches, lambda settings: str(dict(a.dims(p, settings))["blade"]))
     return f"_on_blades({values}, {blades}, of={count}, dim={expression(switches, axis)})"
+
+
+# what the constructor makes
+
+
+def _constructed(a: Around, p: Parameter, arguments: Sequence[str]) -> Iterator[str]:
+    """The statements that make a parameter, and first what holds it."""
+    torch, range_ = (_seen(name, arguments) for name in ("torch", "range"))
+    yield from holders(p.name, [other.name for other in a.module.parameters], torch, range_)
+    empty = f"{torch}.empty({_extents(a, p)}, device=device, dtype=dtype)"
+    yield statement(p.name, f"{torch}.nn.Parameter({empty})")
+
+
+def _numbered(module: Module) -> bool:
+    return any(part.isdigit() for p in module.parameters for part in p.name.split("."))
 
 
 def _extents(a: Around, p: Parameter) -> str:
@@ -133,7 +149,7 @@ def _draws(a: Around, p: Parameter) -> list[str]:
 
 
 def _draw(a: Around, p: Parameter, settings: Settings) -> Iterator[str]:
-    kind, target = p.initialisation.at(settings).kind, f"self.{p.name}"
+    kind, target = p.initialisation.at(settings).kind, f"self.{attribute(p.name)}"
     if not p.initialisation.at(settings).fan:
         yield f"torch.nn.init.{kind}_({target})"
         return
