@@ -44,7 +44,7 @@ class Inputs:
         if t.kind == "multivector":
             counts["blade"] = len(self.values.masks(t.grades))
         elif t.kind == "weights":
-            counts = dict.fromkeys(COMPONENT_AXES, len(self.values.paths(self._operands(t))))
+            counts = dict.fromkeys(COMPONENT_AXES, len(self.values.paths(t.sides)))
         elif "grade" in t.memory:
             counts["grade"] = len(self.values.all_grades)
         return Shape(tuple(counts.get(dim, dim) for dim in t.memory), t.grades)
@@ -60,7 +60,6 @@ class Inputs:
             yield option.name, Value("flag" if flag else "number", option.name, probes=found)
 
     def _value(self, name: str, t: Type) -> Value:
-        operands = self._operands(t)
         extents = tuple(len(self.values.all_grades) if d == "grade" else d for d in t.memory if is_component(d))
         numbers = tuple(n for n in extents if isinstance(n, int))
         kind = "indexed" if t.kind == "field" and numbers else t.kind
@@ -68,16 +67,11 @@ class Inputs:
         if kind == "multivector":
             total = len(self.values.masks(t.grades))
         elif kind == "weights":
-            total = len(self.values.paths(operands))
+            total = len(self.values.paths(t.sides))
         along = [self.values.axes.index(axis) for axis in t.axes]
         found = tuple(probes.random(name, i, along, len(self.values.axes)) for i in range(total))
         axes = frozenset(t.axes)
-        return Value(kind, name, ATOM, axes, t.grades, probes=found, operands=operands, extents=numbers, view=True)
-
-    def _operands(self, t: Type) -> tuple[tuple[int, ...], ...]:
-        """The grades of the operands of weights; a field has the scalar's."""
-        types = [self.types[name] for name in t.operands]
-        return tuple(operand.grades if operand.kind == "multivector" else (0,) for operand in types)
+        return Value(kind, name, ATOM, axes, t.grades, probes=found, operands=t.sides, extents=numbers, view=True)
 
     # lines
 

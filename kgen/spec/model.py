@@ -58,7 +58,8 @@ class Type:
     kind: str  # "multivector", "weights", "field" (scalar and plain axes) or "index" (integers, never differentiable)
     memory: tuple[str | int, ...]
     grades: tuple[int, ...] = ()  # multivector: the grades present, ascending
-    operands: tuple[str, ...] = ()  # weights: names of the inputs whose product the paths belong to (one or two)
+    operands: tuple[str, ...] = ()  # weights: whose product the paths belong to (one or two), as written
+    sides: tuple[tuple[int, ...], ...] = ()  # weights: the grades of each operand
     dtype: str | None = None  # index: "int32" or "int64"
 
     @property

@@ -3,6 +3,7 @@
     multivector  even  odd  grades(0, 2)    components of the algebra, in the kernel's memory order
     scalar                                  one field over the axes of a multivector
     weights(x, y)  weights(x)               one number per product path of x and y, or per grade of x
+    weights(even, grades(1))                the same, of grades that no input needs to have
     [v, c]  [..., n]  [10, n]  [n, grade]   plain axes, with fixed extents or one component per grade of the algebra
 
 A suffix `[…]` names the axes instead of the default ones; where the components stand among them stays the layout's
@@ -21,7 +22,9 @@ from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Algebra, Layout, Type
 
 KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights")
 COMPONENTS = 4096  # at most, in one plain tensor
-FORM = re.compile(r"\s*(?P<kind>\w+)?\s*(\((?P<items>[^()]*)\))?\s*(\[(?P<axes>[^\[\]]*)\])?\s*")
+GRADED = ("multivector", "even", "odd", "grades")  # kinds that say which grades are present
+ITEMS = r"[^()]*(\([^()]*\)[^()]*)*"
+FORM = re.compile(rf"\s*(?P<kind>\w+)?\s*(\((?P<items>{ITEMS})\))?\s*(\[(?P<axes>[^\[\]]*)\])?\s*")
 HINT = (
     "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y) or axes [b, n]; a suffix [b] sets the axes"
 )
@@ -77,7 +80,7 @@ def _check_form(written: str, kind: str | None, items: tuple[str, ...] | None) -
 def _split(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return tuple(part.strip() for part in text.split(",")) if text.strip() else ()
+    return tuple(part.strip() for part in re.split(r",(?![^()]*\))", text)) if text.strip() else ()
 
 
 def _algebra(scope: Scope, kind: str) -> Algebra:
@@ -148,22 +151,33 @@ def _weights(operands: tuple[str, ...], axes: Dims | None, scope: Scope) -> Type
         raise KgenError(
             "weights belong to one or two inputs", hint="weights(x, y): one per product path; weights(x): per grade"
         )
-    grades = [_operand(name, scope).grades for name in operands]
-    if len(grades) == 2 and not _has_product(algebra, grades[0], grades[1]):
+    sides = tuple(_operand(written, scope, algebra) for written in operands)
+    if len(sides) == 2 and not _has_product(algebra, sides[0], sides[1]):
         raise KgenError(f"the product of {operands[0]} and {operands[1]} vanishes: no paths to weigh")
-    return Type("weights", _weights_memory(operands, axes, scope.layout), operands=operands)
+    return Type("weights", _weights_memory(operands, axes, scope.layout), operands=operands, sides=sides)
 
 
-def _operand(name: str, scope: Scope) -> Type:
-    found = scope.inputs.get(name)
+def _operand(written: str, scope: Scope, algebra: Algebra) -> tuple[int, ...]:
+    """The grades of an operand of weights, which is an input, or a type that says its grades."""
+    found = scope.inputs.get(written)
     if found is not None and found.kind == "multivector":
-        return found
-    if name in scope.lost:
+        return found.grades
+    if written in scope.lost:
         raise Follows
+    match = FORM.fullmatch(written)
+    if found is None and match and match["kind"] in GRADED and match["axes"] is None:
+        items = _split(match["items"])
+        _check_form(written, match["kind"], items)
+        return _grades(match["kind"], items or (), algebra)
+    raise _no_operand(written, scope)
+
+
+def _no_operand(name: str, scope: Scope) -> KgenError:
     candidates = [n for n, t in scope.inputs.items() if t.kind == "multivector"]
-    near = get_close_matches(name, candidates, 1)
-    hint = f"did you mean {near[0]}?" if near else f"multivector inputs: {', '.join(candidates) or 'none'}"
-    raise KgenError(f"{names.shown(name)} is not a multivector input of this kernel", hint=hint)
+    near = get_close_matches(name, [*candidates, *GRADED[:-1]], 1)
+    listed = f"multivector inputs: {', '.join(candidates) or 'none'}; or grades, as in weights(grades(0, 2))"
+    hint = f"did you mean {near[0]}?" if near else listed
+    return KgenError(f"{names.shown(name)} is not a multivector input of this kernel", hint=hint)
 
 
 def _has_product(algebra: Algebra, left: tuple[int, ...], right: tuple[int, ...]) -> bool:

@@ -5,7 +5,7 @@ order, with the signs of permuted blades (e31 = -e13) applied. Every sign comes 
 once per operation and algebra on symbolic multivectors; kingdon is imported only then.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,6 +93,11 @@ def blades_of(algebra: Algebra, grades: Iterable[int]) -> tuple[int, ...]:
     """The indices of the blades of these grades, in storage order."""
     wanted = frozenset(grades)
     return tuple(i for i, blade in enumerate(algebra.blades) if blade.grade in wanted)
+
+
+def paths_of(algebra: Algebra, sides: Sequence[tuple[int, ...]], order: tuple[str, ...]) -> tuple[Path, ...]:
+    """The paths of one or two operands with these grades."""
+    return tuple((grade,) for grade in sides[0]) if len(sides) == 1 else paths(algebra, sides[0], sides[1], order)
 
 
 def paths(algebra: Algebra, left: Iterable[int], right: Iterable[int], order: tuple[str, ...]) -> tuple[Path, ...]:

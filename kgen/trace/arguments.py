@@ -35,17 +35,7 @@ def paths(spec: Spec, kernel: Kernel, name: str) -> tuple[tables.Path, ...]:
     found = next((a for a in kernel.inputs if a.name == name), None)
     if found is None or found.type is None or found.type.kind != "weights" or spec.algebra is None:
         raise KgenError(f"{name} is not a weights input of {kernel.name}", kernel.mark)
-    grades = [_grades(kernel, operand) for operand in found.type.operands]
-    if len(grades) == 1:
-        return tuple((g,) for g in grades[0])
-    return tables.paths(spec.algebra, grades[0], grades[1], spec.layout.path_order)
-
-
-def _grades(kernel: Kernel, operand: str) -> tuple[int, ...]:
-    declared = next((a.type for a in kernel.inputs if a.name == operand), None)
-    if declared is None:
-        raise KgenError(f"weights of {operand}, which is not an input", kernel.mark)
-    return declared.grades if declared.kind == "multivector" else (0,)
+    return tables.paths_of(spec.algebra, found.type.sides, spec.layout.path_order)
 
 
 def tensor(spec: Spec, kernel: Kernel, argument: Argument) -> Tensor:

@@ -67,9 +67,8 @@ def _sandwich_in_steps(c: Context, r: Multivector, x: Multivector) -> Multivecto
 
 
 def sgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
-    paths = tables.paths(c.algebra, c.grades(x), c.grades(y), c.layout.path_order)
-    _check_paths(weight, paths)
-    at, left, right = dict(zip(paths, weight.fields)), dict(x.items()), dict(y.items())
+    _check_paths(c, weight, x, y)
+    at, left, right = dict(zip(weight.paths, weight.fields)), dict(x.items()), dict(y.items())
     sums: dict[int, list[tuple[int, Node]]] = {}
     for t in tables.product(c.algebra, "geometric", x.blades, y.blades):
         w = at[c.grade(t.left), c.grade(t.out), c.grade(t.right)]
@@ -80,16 +79,15 @@ def sgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
 def fcgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
     """Terms with one weight are added before they are multiplied by it: one factor for each path and blade."""
     over = _contracted(c, weight, x.axes | y.axes)
-    paths = tables.paths(c.algebra, c.grades(x), c.grades(y), c.layout.path_order)
-    _check_paths(weight, paths)
-    at, left, right = dict(zip(paths, weight.fields)), dict(x.items()), dict(y.items())
+    _check_paths(c, weight, x, y)
+    at, left, right = dict(zip(weight.paths, weight.fields)), dict(x.items()), dict(y.items())
     factors: dict[tuple[int, Node], list[tuple[int, Node]]] = {}
     for t in tables.product(c.algebra, "geometric", x.blades, y.blades):
         w = at[c.grade(t.left), c.grade(t.out), c.grade(t.right)]
         factors.setdefault((t.out, w), []).append((t.sign, c.builder.mul(left[t.left], right[t.right])))
     sums: dict[int, list[tuple[int, Node]]] = {}
     for (out, w), terms in factors.items():
-        path = "".join(map(str, paths[weight.fields.index(w)]))
+        path = "".join(map(str, weight.paths[weight.fields.index(w)]))
         factor = c.builder.name(c.builder.linear(terms), f"xy_{path}_{c.algebra.blades[out].name}")
         sums.setdefault(out, []).append((1, c.builder.mul(factor, w)))
     return c.multivector({out: c.builder.sum(c.builder.linear(terms), (over,)) for out, terms in sums.items()})
@@ -97,7 +95,7 @@ def fcgp(c: Context, x: Multivector, y: Multivector, weight: Weights) -> Value:
 
 def mv_linear(c: Context, x: Multivector, weight: Weights, bias: Operand) -> Value:
     over = _contracted(c, weight, x.axes)
-    _check_paths(weight, tuple((g,) for g in c.grades(x)))
+    _check_paths(c, weight, x)
     at = dict(zip(weight.paths, weight.fields))
     fields = {i: c.builder.sum(c.builder.mul(at[(c.grade(i),)], f), (over,)) for i, f in x.items()}
     return c.combine([(1, c.multivector(fields)), *([(1, bias)] if bias is not c.builder.zero else [])])
@@ -124,17 +122,19 @@ def _contracted(c: Context, weight: Weights, present: frozenset[str]) -> str:
     )
 
 
-def _check_paths(weight: Weights, paths: tuple[tables.Path, ...]) -> None:
-    if paths == weight.paths:
-        return
-    has, needed = counted(len(weight.paths), "path"), str(len(paths))
-    if len(paths) == len(weight.paths):
-        has, needed = (" ".join("".join(map(str, p)) for p in each) for each in (weight.paths, paths))
-        has = f"the paths {has}"
+def _check_paths(c: Context, weight: Weights, *operands: Multivector) -> None:
+    """Refuse operands with a path that the weight lacks; those that they lack are not read."""
+    sides = [c.grades(x) for x in operands]
     declared = f"{weight.name} is declared as weights({', '.join(weight.operands)})"
-    raise KgenError(
-        f"{weight.name} has {has}, but these operands have {needed}", hint=f"{declared}: its operands' grades differ"
-    )
+    if len(sides) != len(weight.operands):
+        has, needed = counted(len(weight.operands), "operand"), str(len(sides))
+        raise KgenError(f"{weight.name} is of {has}, but the operation has {needed}", hint=declared)
+    missing = [path for path in tables.paths_of(c.algebra, sides, c.layout.path_order) if path not in weight.paths]
+    if missing:
+        some = ["".join(map(str, path)) for path in missing[:6]] + ["…"] * (len(missing) > 6)
+        which = f"{'paths' if len(missing) > 1 else 'path'} {' '.join(some)}"
+        theirs = ", ".join(f"grades({', '.join(map(str, grades))})" for grades in sides)
+        raise KgenError(f"{weight.name} lacks the {which} of its operands", hint=f"{declared}; they have {theirs}")
 
 
 # involutions, dualities, grades

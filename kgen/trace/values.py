@@ -33,7 +33,7 @@ class Multivector:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One field for each product path; `operands` names the inputs whose grades made the paths."""
+    """One field for each product path of the `operands`, as the type has them."""
 
     name: str
     paths: tuple[tables.Path, ...]

@@ -125,6 +125,13 @@ def test_blades_in_another_order_of_indices_have_the_sign_of_the_permutation() -
 
 # types
 
+ALL = (0, 1, 2, 3)
+
+
+def weights(memory: str, *operands: tuple[str, tuple[int, ...]]) -> Type:
+    words, sides = zip(*operands)
+    return Type("weights", tuple(memory.split()), operands=words, sides=sides)
+
 
 @pytest.mark.parametrize(
     ("written", "layout", "expected"),
@@ -142,11 +149,15 @@ def test_blades_in_another_order_of_indices_have_the_sign_of_the_permutation() -
         ("[b, n]", "[..., n, blade]", Type("field", ("...", "n"))),
         ("[10, n]", "[blade, b, n]", Type("field", (10, "n"))),
         ("[n, grade]", "[blade, b, n]", Type("field", ("n", "grade"))),
-        ("weights(x, x)", "[blade, b, n]", Type("weights", ("n", "path"), operands=("x", "x"))),
-        ("weights(x)", "[blade, b, n]", Type("weights", ("n", "path"), operands=("x",))),
-        ("weights(x, x)[n, m]", "[blade, b, n]", Type("weights", ("m", "n", "path"), operands=("x", "x"))),
-        ("weights(x, x)[n, k]", "[blade, b, n]", Type("weights", ("n", "k", "path"), operands=("x", "x"))),
-        ("weights(x)[n, m]", "[blade, b, n]", Type("weights", ("grade", "n", "m"), operands=("x",))),
+        ("weights(x, x)", "[blade, b, n]", weights("n path", ("x", ALL), ("x", ALL))),
+        ("weights(x)", "[blade, b, n]", weights("n path", ("x", ALL))),
+        ("weights(x, x)[n, m]", "[blade, b, n]", weights("m n path", ("x", ALL), ("x", ALL))),
+        ("weights(x, x)[n, k]", "[blade, b, n]", weights("n k path", ("x", ALL), ("x", ALL))),
+        ("weights(x)[n, m]", "[blade, b, n]", weights("grade n m", ("x", ALL))),
+        ("weights(grades(2, 0))[n, m]", "[blade, b, n]", weights("grade n m", ("grades(2, 0)", (0, 2)))),
+        ("weights( grades( 1 ) , x )", "[blade, b, n]", weights("n path", ("grades( 1 )", (1,)), ("x", ALL))),
+        ("weights(x, odd)", "[blade, b, n]", weights("n path", ("x", ALL), ("odd", (1, 3)))),
+        ("weights(multivector)", "[blade, b, n]", weights("n path", ("multivector", ALL))),
     ],
 )
 def test_types(written: str, layout: str, expected: Type) -> None:
@@ -158,6 +169,14 @@ def test_a_kernel_may_have_its_own_memory_order() -> None:
     spec = load("small.yaml", text.replace("    body", "    memory: [..., n, blade]\n    body"))
     assert spec.kernels[0].memory == ("...", "n", "blade")
     assert [a.type.memory for a in spec.kernels[0].inputs if a.type] == [("...", "n", "blade"), ("...", "blade")]
+
+
+def test_an_input_hides_the_type_of_its_name() -> None:
+    """`multivector` is no operation, so an input may be called so; weights of it are of that input's grades."""
+    text = SPEC.format(type="odd", layout="[blade, b, n]", algebra="{signature: [3, 0, 0]}")
+    text = text.replace("      a: odd", "      multivector: odd\n      a: weights(multivector)")
+    (found,) = [a.type for a in load("small.yaml", text).kernels[0].inputs if a.name == "a"]
+    assert found == weights("n path", ("multivector", (1, 3)))
 
 
 def test_weights_may_be_declared_before_their_operands() -> None:

@@ -22,6 +22,10 @@ BODIES: dict[str, tuple[str, Inputs]] = {
     "fully_connected": ("return sum(sgp(x, y, weight), over=n)", {**MV, "weight": "weights(x, y)[n, m]"}),
     "fcgp": ("return grade_rms_norm(fcgp(gelu(x), gelu(y), weight), eps=eps)", {**MV, "weight": "weights(x, y)[n, m]"}),
     "linear": ("return mv_linear(x, weight, c)", {"x": "multivector", "weight": "weights(x)[n, m]", "c": ["m"]}),
+    "graded": (  # one weight for two parts, another for what no input has
+        "return mv_linear(even(x), v) + mv_linear(odd(y), v) + mv_linear(e1 * x, w)",
+        {**MV, "v": "weights(x)[n, m]", "w": "weights(multivector)[n, m]"},
+    ),
     "chain": (
         "return fcgp(mv_linear(grade_rms_norm(x, eps=eps), v), mv_linear(y, v), weight)",
         {**MV, "v": "weights(x)[n, m]", "weight": "weights(x, y)[m, k]"},

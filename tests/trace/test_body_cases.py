@@ -37,6 +37,14 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
         {"x": "odd", "w": "weights(x)[n, m]", "s": "scalar[m]"},
         "return mv_linear(x, w, s), mv_linear(x, w)",
     ),
+    "graded_maps": (
+        {"x": "multivector", "v": "weights(even)[n, m]", "w": "weights(x)[n, m]"},
+        "return mv_linear(e1 * odd(x), v), mv_linear(x.grade(1), w)",
+    ),
+    "graded_products": (
+        {**XY, "v": "weights(even, y)", "w": "weights(x, grades(0, 1))[n, m]"},
+        "return sgp(x.grade(0, 2), y.grade(1), v), fcgp(x.grade(1), y.grade(1), w)",
+    ),
     "square_map": (
         {"x": "multivector", "w": "weights(x)[k, n]"},
         "return mv_linear(rename(x, axis=n, to=k), w) * x",
