@@ -47,12 +47,13 @@ def plan(program: Program) -> Plan:
     """The workspaces of a program's intermediates, in the order in which they are written."""
     results = (*program.outputs, *program.saved)
     kept, made = {t.name for t in results}, _made(program)
+    read = {name: i for i, step in enumerate(program.steps) for name in step.reads}  # where last
     lifetimes: list[Lifetime] = []
     for first, step in enumerate(program.steps):
         for tensor in step.written:
             if tensor.name in kept or any(life.tensor.name == tensor.name for life in lifetimes):
                 continue
-            last = max((i for i, s in enumerate(program.steps) if tensor.name in s.reads), default=first)
+            last = read.get(tensor.name, first)
             large = tensor.dtype == MATRIX  # what enters and leaves matrix products
             workspace = None if large else _free(program, lifetimes, tensor, first)
             given_back = large and last < len(program.steps) - 1

@@ -3,7 +3,7 @@
 In and out: frozen data, which the emitting stages read. Nothing here decides anything.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kgen.graph.cost import Cost
 from kgen.graph.graph import Graph, Output
@@ -103,6 +103,10 @@ class Program:
     optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
     steps: tuple[Kernel | Product, ...]
     alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
+    _reached: tuple[frozenset[str], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_reached", self._results_of_steps())  # once: many ask, and chains are deep
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
@@ -137,7 +141,13 @@ class Program:
 
     def reached(self, step: Kernel | Product) -> frozenset[str]:
         """The results that need a step: those that it writes, and those of the steps that read what it writes."""
-        names = {t.name for t in step.written}
-        later = self.steps[self.steps.index(step) + 1 :]
-        readers = [self.reached(s) for s in later if names & s.reads]
-        return frozenset(t.name for t in (*self.outputs, *self.saved) if t.name in names).union(*readers)
+        return self._reached[self.steps.index(step)]
+
+    def _results_of_steps(self) -> tuple[frozenset[str], ...]:
+        """The results that need each step, from the last step to the first: what reads a tensor is known by then."""
+        needing = {t.name: frozenset((t.name,)) for t in (*self.outputs, *self.saved)}
+        found = list[frozenset[str]]()
+        for step in reversed(self.steps):
+            found.append(reached := frozenset[str]().union(*(needing.get(t.name, ()) for t in step.written)))
+            needing |= {name: needing.get(name, frozenset()) | reached for name in step.reads}
+        return tuple(reversed(found))
