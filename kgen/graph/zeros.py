@@ -1,19 +1,21 @@
 """Which fields are identically zero: exact evaluation at a random point of a prime field.
 
 In: nodes of a graph. Out: whether a field vanishes for all inputs, such as the trivector part of (r * x) * ~r, which no
-constructor sees. A field has values on a grid with two positions along each axis, so that sums act; inputs, sizes and
-functions that are not polynomials draw values from a hash of what they depend on. A field that vanishes is always
-found; one that does not is mistaken for zero with a chance of about one in 10^17. The same in every process.
+constructor sees. A field has values on a grid with two positions along each axis that it has, so that sums act; inputs,
+sizes and functions that are not polynomials draw values from a hash of what they depend on. A field that vanishes is
+always found; one that does not is mistaken for zero with a chance of about one in 10^17. The same in every process.
 """
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from math import prod
 
+from kgen.graph.arithmetic import axes_of
 from kgen.graph.node import Node, Number
 
 PRIME = 2**61 - 1
 
-Values = tuple[int, ...]  # at each position of the grid; bit i of a position is the place along axis i
+Values = dict[int, int]  # by position: bit i of it is the place along axis i, of the axes that the field has
 
 
 class Zeros:
@@ -21,7 +23,6 @@ class Zeros:
 
     def __init__(self, axes: tuple[str, ...]) -> None:
         self._bits = {axis: 1 << i for i, axis in enumerate(axes)}
-        self._positions = range(1 << len(axes))
         self._known: dict[Node, Values] = {}
 
     def vanishes(self, field: Node) -> bool:
@@ -31,46 +32,61 @@ class Zeros:
             stack += missing
             if not missing:
                 node = stack.pop()
-                self._known[node] = self._values(node, [self._known[a] for a in node.args])
-        return not any(self._known[field])
+                self._known[node] = self._values(node)
+        return not any(self._known[field].values())
 
-    def _values(self, node: Node, args: list[Values]) -> Values:
+    def _place(self, axes: Iterable[str]) -> int:
+        """The bits of some axes."""
+        return sum(self._bits[axis] for axis in axes)
+
+    def _rows(self, node: Node) -> Iterator[tuple[int, list[int]]]:
+        """The values of a node's arguments at each position along all axes that these have."""
+        args = [(self._known[a], self._place(a.axes)) for a in node.args]
+        for position in subsets(self._place(axes_of(node.args))):
+            yield position, [values[position & own] for values, own in args]
+
+    def _values(self, node: Node) -> Values:
         match node.kind:
             case "Const":
-                return (_residue(node.value),) * len(self._positions)
+                return {0: _residue(node.value)}
             case "Input" | "Size":
-                own = sum(self._bits[axis] for axis in node.axes)
-                return tuple(_draw(node.kind, *node.payload, position & own) for position in self._positions)
+                return {at: _draw(node.kind, *node.payload, at) for at in subsets(self._place(node.axes))}
             case "Add":
                 scales = [_residue(c) for c in node.coefficients]
-                return tuple(sum(c * v for c, v in zip(scales, at)) % PRIME for at in zip(*args))
+                return {at: sum(c * v for c, v in zip(scales, row)) % PRIME for at, row in self._rows(node)}
             case "Mul":
-                return tuple(prod(at) % PRIME for at in zip(*args))
+                return {at: prod(row) % PRIME for at, row in self._rows(node)}
             case "Reciprocal":
-                return tuple(pow(v, PRIME - 2, PRIME) for v in args[0])
+                return {at: pow(v, PRIME - 2, PRIME) for at, (v,) in self._rows(node)}
             case "Sum":
-                return self._sum(args[0], sum(self._bits[axis] for axis in node.over))
+                return self._sum(node, ((at, v) for at, (v,) in self._rows(node)))
             case "Dot":
-                products = (zip(a, b) for a, b in zip(args[::2], args[1::2]))
-                total = tuple(sum(a * b for a, b in at) % PRIME for at in zip(*products))
-                return self._sum(total, sum(self._bits[axis] for axis in node.over))
-        return tuple(_draw(node.kind, *node.payload, *at) for at in self._whole(node, args))
+                products = ((at, zip(row[::2], row[1::2])) for at, row in self._rows(node))
+                return self._sum(node, ((at, sum(a * b for a, b in pairs)) for at, pairs in products))
+        return {at: _draw(node.kind, *node.payload, *read) for at, read in self._whole(node).items()}
 
-    def _sum(self, values: Values, over: int) -> Values:
-        totals = [0] * len(values)
-        for position, v in enumerate(values):
-            totals[position & ~over] += v
-        return tuple(totals[position & ~over] % PRIME for position in self._positions)
+    def _sum(self, node: Node, values: Iterable[tuple[int, int]]) -> Values:
+        totals, kept = Values(), self._place(node.axes)
+        for position, v in values:
+            totals[position & kept] = (totals.get(position & kept, 0) + v) % PRIME
+        return totals
 
-    def _whole(self, node: Node, args: list[Values]) -> list[tuple[int, ...]]:
+    def _whole(self, node: Node) -> dict[int, list[int]]:
         """What a function's value depends on at each position: its arguments there, a maximum's along its axes."""
-        if node.kind != "Max":
-            return list(zip(*args))
-        over = sum(self._bits[axis] for axis in node.over)
-        lines: dict[int, list[int]] = {}
-        for position, v in enumerate(args[0]):
-            lines.setdefault(position & ~over, []).append(v)
-        return [tuple(lines[position & ~over]) for position in self._positions]
+        lines, kept = dict[int, list[int]](), self._place(node.axes)
+        for position, row in self._rows(node):
+            lines.setdefault(position & kept, []).extend(row)
+        return lines
+
+
+def subsets(bits: int) -> Iterator[int]:
+    """All numbers made of some bits, in ascending order."""
+    found = 0
+    while True:
+        yield found
+        if found == bits:
+            return
+        found = (found - bits) & bits
 
 
 def _draw(*key: object) -> int:

@@ -15,7 +15,7 @@ from kgen.spec.vocabulary import VOCABULARY
 
 
 def negated(v: Values, x: Value) -> Value:
-    zero = probes.constant(0, len(v.axes))
+    zero = probes.constant(0)
     changed = tuple(probes.add(zero, probe, -1) for probe in x.probes)
     return replace(x, text=f"-{x.at(UNARY)}", level=UNARY, probes=changed, view=False)
 
@@ -23,11 +23,11 @@ def negated(v: Values, x: Value) -> Value:
 def power(v: Values, x: Value, exponent: int) -> Value:
     if x.kind == "multivector":
         raise KgenError("`**` of a multivector")
-    probe = probes.constant(1, len(v.axes))
+    probe = probes.constant(1)
     for _ in range(abs(exponent)):
         probe = probes.multiply(probe, x.probes[0])
     if exponent < 0:
-        probe = probes.divide(probes.constant(1, len(v.axes)), probe)
+        probe = probes.divide(probes.constant(1), probe)
     base = x.at(ATOM)
     operator = "**" if base.replace(".", "").replace("_", "").isalnum() else " ** "
     return replace(x, text=f"{base}{operator}{exponent}", level=POWER, probes=(probe,), view=False)
@@ -62,7 +62,7 @@ def scaled(a: Value, b: Value, operator: str = "*") -> Value:
     beside = components and factor.kind == "field"
     texts = [x.beside(True) if beside and x is factor else x.at(lv) for x, lv in ((a, PRODUCT), (b, UNARY))]
     found = tuple(probes.multiply(probe, factor.probes[0]) for probe in whole.probes)
-    if components and not any(map(any, found)):
+    if components and not any(found):
         raise KgenError("the result is identically zero")
     kind = "multivector" if components else _wider(a, b)
     return Value(kind, f" {operator} ".join(texts), PRODUCT, a.axes | b.axes, whole.grades, found)

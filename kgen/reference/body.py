@@ -96,7 +96,7 @@ class Evaluator:
             case ast.Mult():
                 return geometry.product(v, "geometric", a, b) if both else arithmetic.scaled(a, b)
             case ast.Div() if b.kind != "multivector":
-                one = probes.constant(1, len(v.axes))
+                one = probes.constant(1)
                 return arithmetic.scaled(a, replace(b, probes=(probes.divide(one, b.probes[0]),)), "/")
             case ast.BitXor() if both:
                 return geometry.product(v, "outer", a, b)

@@ -15,7 +15,7 @@ def blade(v: Values, name: str) -> Value:
         if blade.name == name:
             masks = v.masks((blade.grade,))
             units = [float(mask == blade.mask) for mask in masks]
-            found = {mask: probes.constant(unit, len(v.axes)) for mask, unit in zip(masks, units)}
+            found = {mask: probes.constant(unit) for mask, unit in zip(masks, units)}
             return v.multivector(f"{v.like()}.new_tensor({units})", frozenset(), found)
     raise KgenError(f"{name} is not defined")
 

@@ -26,15 +26,8 @@ def terms(v: Values, kind: str, x: dict[int, Probe], y: dict[int, Probe]) -> lis
     a, b = v.masks(left), v.masks(right)
     rows = _ref_product_rows(kind, left, right, v.squares, v.blades)
     sign_of = dict(v.blades)
-    return [
-        (
-            a[i].bit_count(),
-            mask,
-            b[j].bit_count(),
-            tuple(sign * sign_of[mask] * s * t % probes.PRIME for s, t in zip(x[a[i]], y[b[j]])),
-        )
-        for i, j, mask, sign in rows
-    ]
+    products = [(i, j, mask, probes.multiply(x[a[i]], y[b[j]], sign * sign_of[mask])) for i, j, mask, sign in rows]
+    return [(a[i].bit_count(), mask, b[j].bit_count(), probe) for i, j, mask, probe in products]
 
 
 def gather(terms: Iterable[tuple[int, Probe]]) -> dict[int, Probe]:
@@ -68,7 +61,7 @@ def sandwich(v: Values, r: Value, x: Value) -> Value:
     middle = involution(v, "involute", x) if r.grades[0] % 2 else x
     once = terms(v, "geometric", v.components(r), v.components(middle))
     first = gather((mask, probe) for _, mask, _, probe in once)
-    zero = probes.constant(0, len(v.axes))
+    zero = probes.constant(0)
     first = {mask: first.get(mask, zero) for mask in v.masks(_grades_of(first))}
     reverse = v.components(involution(v, "reverse", r))
     result = v.nonzero(gather((m, p) for _, m, _, p in terms(v, "geometric", first, reverse)))
@@ -127,7 +120,7 @@ def _summed(v: Values, found: dict[int, Probe], axis: str) -> dict[int, Probe]:
 
 
 def involution(v: Values, kind: str, x: Value) -> Value:
-    zero = probes.constant(0, len(v.axes))
+    zero = probes.constant(0)
     flip = INVOLUTIONS[kind]
     found = {m: probes.add(zero, p, -1 if m.bit_count() % 4 in flip else 1) for m, p in v.components(x).items()}
     return v.multivector(f"_ref_{kind}({x.text}{v.has(x)})", x.axes, found)
@@ -138,7 +131,7 @@ def complement(v: Values, kind: str, x: Value) -> Value:
         raise KgenError("polarity needs an invertible pseudoscalar")
     rows = _ref_complement(kind, x.grades, v.squares, v.blades)
     present = tuple(sorted(len(v.squares) - grade for grade in x.grades))
-    zero = probes.constant(0, len(v.axes))
+    zero = probes.constant(0)
     found = {m: probes.add(zero, x.probes[i], sign) for m, (i, sign) in zip(v.masks(present), rows, strict=True)}
     return v.multivector(f'_ref_complemented("{kind}", {x.text}{v.has(x)})', x.axes, found)
 
@@ -147,7 +140,7 @@ def part(v: Values, x: Value, grades: Sequence[int]) -> Value:
     if not grades or not set(grades) <= set(x.grades):
         raise KgenError(f"the multivector has no such grade: it has {list(x.grades)}")
     part = v.regraded(x, tuple(sorted(set(grades))))
-    if not any(map(any, part.probes)):
+    if not any(part.probes):
         raise KgenError("the result is identically zero")
     return part
 
@@ -168,7 +161,7 @@ def gate(v: Values, name: str, x: Value) -> Value:
 
 
 def norm_squared(v: Values, x: Value) -> Value:
-    total = probes.constant(0, len(v.axes))
+    total = probes.constant(0)
     for mask, probe in v.components(x).items():
         total = probes.add(total, probes.multiply(probe, probe), _ref_norm_sign(mask, v.squares))
     return v.field(f"_ref_norm_squared({x.text}{v.has(x)})", x.axes, total)
@@ -178,7 +171,7 @@ def grade_rms_norm(v: Values, x: Value, eps: Value, axis: str, invariant: bool) 
     dim, found = v.axes.index(axis), v.components(x)
     scales = {}
     for grade in x.grades:
-        total = probes.constant(0, len(v.axes))
+        total = probes.constant(0)
         for mask in v.masks((grade,)):
             sign = _ref_norm_sign(mask, v.squares) if invariant else 1
             total = probes.add(total, probes.multiply(found[mask], found[mask]), sign)

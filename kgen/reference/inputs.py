@@ -51,12 +51,11 @@ class Inputs:
 
     def known(self) -> Iterator[tuple[str, Value]]:
         """The arguments as values, by name."""
-        count = len(self.values.axes)
         for name, t in self.types.items():
             yield name, self._value(name, t)
         for option in self.kernel.options:
             flag = isinstance(option.default, bool)
-            found = () if flag else (probes.random(option.name, 0, (), count),)
+            found = () if flag else (probes.random(option.name, 0, ()),)
             yield option.name, Value("flag" if flag else "number", option.name, probes=found)
 
     def _value(self, name: str, t: Type) -> Value:
@@ -69,7 +68,7 @@ class Inputs:
         elif kind == "weights":
             total = len(self.values.paths(t.sides))
         along = [self.values.axes.index(axis) for axis in t.axes]
-        found = tuple(probes.random(name, i, along, len(self.values.axes)) for i in range(total))
+        found = tuple(probes.random(name, i, along) for i in range(total))
         axes = frozenset(t.axes)
         return Value(kind, name, ATOM, axes, t.grades, probes=found, operands=t.sides, extents=numbers, view=True)
 

@@ -87,7 +87,7 @@ class Values:
 
     def number(self, value: int | float) -> Value:
         """A literal."""
-        return Value("number", repr(value), probes=(probes.constant(value, len(self.axes)),))
+        return Value("number", repr(value), probes=(probes.constant(value),))
 
     def multivector(
         self, text: str, axes: frozenset[str], components: dict[int, Probe], level: int = ATOM, view: bool = False
@@ -103,10 +103,10 @@ class Values:
 
     def nonzero(self, found: dict[int, Probe]) -> dict[int, Probe]:
         """The components of the grades that are not identically zero."""
-        kept = {mask.bit_count() for mask, probe in found.items() if any(probe)}
+        kept = {mask.bit_count() for mask, probe in found.items() if probe}
         if not kept:
             raise KgenError("the result is identically zero")
-        zero = probes.constant(0, len(self.axes))
+        zero = probes.constant(0)
         return {mask: found.get(mask, zero) for mask in self.masks(tuple(kept))}
 
     def field(self, text: str, axes: frozenset[str], probe: Probe, level: int = ATOM, view: bool = False) -> Value:
@@ -133,7 +133,7 @@ class Values:
         """x on other grades: it loses those that are not among them, and has zero in those that it lacks."""
         if grades == x.grades:
             return x
-        found, zero = self.components(x), probes.constant(0, len(self.axes))
+        found, zero = self.components(x), probes.constant(0)
         text = f"_ref_regrade({x.text}, {self.spelled(grades)}{self.has(x)})"
         return self.multivector(text, x.axes, {mask: found.get(mask, zero) for mask in self.masks(grades)})
 
