@@ -82,6 +82,15 @@ def test_components_of_several_kinds() -> None:
     assert set(other[0].removeprefix("out = ").split(" or ")) == {"x", "tanh(s)"}
 
 
+def test_quotients() -> None:
+    """One over a field has a name as other fields have, one over an extent is written so."""
+    quotient = heads(programs({"x": "multivector", "s": "scalar"}, "return x / (2 + cos(s))"))
+    assert quotient["f"][0] == "gate_x = 1/(cos(s) + 2); out = x gate_x"
+    assert "gate_x" in "\n".join(quotient["f_backward"])
+    mean = heads(programs({"x": ["b", "n"]}, "return mean(x, over=n)", None, order=0))["f"]
+    assert mean[0] == "out = 1/N sum_n(x)"
+
+
 def test_a_field_and_a_cotangent_of_one_name() -> None:
     """What is added to a cotangent is not called like it."""
     found = heads(programs({"x": ["b", "n"]}, "y = exp(x)\nreturn y, y * y", None))

@@ -41,7 +41,7 @@ class Equations:
         self.reductions = {g.tensor.name: _reduction(kernel, g) for g in folds}
         stored = [(f, self._result(t, f)) for t, fields in written for f in _telling(fields)]
         self.results = dict.fromkeys((*(name for _, name in stored), *self.reductions))
-        labelled = [n for n in nodes if n.kind not in ("Input", "Size", "Reciprocal") and self.label(n)]
+        labelled = [n for n in nodes if n.kind not in ("Input", "Size") and not _share(n) and self.label(n)]
         self.variables = {n: self._own(self.label(n)) for n in labelled}
         self.variables |= {f: name for f, name in reversed(stored) if f.kind not in ("Input", "Const")}
         self.members: dict[str, list[Node]] = {}
@@ -106,7 +106,7 @@ class Equations:
         if node in self.variables:
             return self.variables[node]
         name = self.label(node)
-        if node.kind == "Reciprocal":
+        if _share(node):
             return f"1/{size_name(node.args[0].axis)}"
         tensor = self.tensors.get(node.tensor) if node.kind == "Input" else None
         return tensor.name if tensor and name.startswith(tensor.name) else variable(name)
@@ -127,6 +127,11 @@ class Equations:
             case "Call":
                 return f"{node.function.removeprefix('fast_')}({', '.join(inside)})"
         return f"{node.kind.lower()}({', '.join(inside)})"
+
+
+def _share(node: Node) -> bool:
+    """Whether it is one over an extent."""
+    return node.kind == "Reciprocal" and node.args[0].kind == "Size"
 
 
 def _reduction(kernel: Kernel, fold: Fold) -> str:
