@@ -165,6 +165,16 @@ def test_grades_that_are_not_there_take_no_part(graded: tuple[ModuleType, bool])
     assert not grad[1::2].any() and grad[::2].isfinite().all() and grad[::2].all()
 
 
+@pytest.mark.parametrize(
+    ("kernel", "products"), [("part", 4), ("part_of_its_own", 4), ("halves", 8), ("translated", 12)]
+)
+def test_what_vanishes_is_not_computed(graded: tuple[ModuleType, bool], kernel: str, products: int) -> None:
+    """There is a product of matrices for each blade that a value has, four for e0 x, however many weights have."""
+    of, _ = graded
+    work = of.KERNELS[kernel]["work"]["forward"]
+    assert [counts["product"] for counts in work.values() if "product" in counts] == [products]
+
+
 def test_shapes_and_paths(graded: tuple[ModuleType, bool]) -> None:
     of, _ = graded
     assert of.PATHS["translated.v"] == ((1,), (2,), (3,)) and of.PATHS["part_of_its_own.w"] == ((0,), (2,))
