@@ -90,7 +90,9 @@ def _apply(name: str, given: Arguments) -> Value:
     """The operation of that name, by its form."""
     v, word = given.values, VOCABULARY[name]
     match name:
-        case "gp" | "outer" | "inner" | "regressive" | "scalar_product":
+        case "scalar_product":
+            return geometry.scalar_product(v, given.multivector("x"), given.multivector("y"))
+        case "gp" | "outer" | "inner" | "regressive":
             return _product(name, v, given.multivector("x"), given.multivector("y"))
         case "sandwich":
             return geometry.sandwich(v, given.multivector("r"), given.multivector("x"))
@@ -135,12 +137,8 @@ def _apply(name: str, given: Arguments) -> Value:
 
 
 def _product(name: str, v: Values, x: Value, y: Value) -> Value:
-    match name:
-        case "regressive":
-            return geometry.regressive(v, x, y)
-        case "scalar_product":
-            scalar = geometry.product(v, "geometric", x, y, out=(0,))
-            return v.field(f"{scalar.text}[..., 0]", scalar.axes, scalar.probes[0])
+    if name == "regressive":
+        return geometry.regressive(v, x, y)
     return geometry.product(v, "geometric" if name == "gp" else name, x, y)
 
 

@@ -160,11 +160,21 @@ def gate(v: Values, name: str, x: Value) -> Value:
     return replace(x, text=text, level=ATOM, probes=tuple(probes.multiply(p, gate) for p in x.probes), view=False)
 
 
+def scalar_product(v: Values, x: Value, y: Value) -> Value:
+    """<x y>_0, which is the number zero where no blades have a scalar as their product."""
+    found = terms(v, "geometric", v.components(x), v.components(y))
+    if not any(gather((mask, p) for _, mask, _, p in found if mask == 0).values()):
+        return v.number(0)
+    scalar = product(v, "geometric", x, y, out=(0,))
+    return v.field(f"{scalar.text}[..., 0]", scalar.axes, scalar.probes[0])
+
+
 def norm_squared(v: Values, x: Value) -> Value:
+    """<x ~x>_0, which is the number zero where all blades of x are null."""
     total = probes.constant(0)
     for mask, probe in v.components(x).items():
         total = probes.add(total, probes.multiply(probe, probe), _ref_norm_sign(mask, v.squares))
-    return v.field(f"_ref_norm_squared({x.text}{v.has(x)})", x.axes, total)
+    return v.field(f"_ref_norm_squared({x.text}{v.has(x)})", x.axes, total) if total else v.number(0)
 
 
 def grade_rms_norm(v: Values, x: Value, eps: Value, axis: str, invariant: bool) -> Value:

@@ -115,7 +115,7 @@ def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[obj
         if not context.whole:
             raise Follows
         raise KgenError(f"there is no axis {node.id}", mark, nearest(node.id, context.axes) or every)
-    if before is None:
+    if before is None or any(x is context.builder.zero for x in before):  # zero is constant along every axis
         return node.id
     present = frozenset[str]().union(*(x.axes for x in before if isinstance(x, Node | Multivector)))
     if node.id not in present:

@@ -21,7 +21,10 @@ def product(kind: str, c: Context, x: Multivector, y: Multivector) -> Value:
 
 
 def scalar_product(c: Context, x: Multivector, y: Multivector) -> Value:
-    return c.product("scalar", x, y).fields[0]
+    """A field, which is zero where no two blades have a scalar as their product, as null ones have not."""
+    left, right = dict(x.items()), dict(y.items())
+    terms = tables.product(c.algebra, "scalar", x.blades, y.blades)
+    return c.builder.linear((t.sign, c.builder.mul(left[t.left], right[t.right])) for t in terms)
 
 
 def norm_squared(c: Context, x: Multivector) -> Value:

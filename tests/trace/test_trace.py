@@ -342,6 +342,17 @@ def test_results_along_what_inputs_lack(axes: list[str]) -> None:
         trace(spec, spec.kernels[0], {})
 
 
+@pytest.mark.parametrize("square", ["norm_squared(v)", "scalar_product(v, v)"])
+@pytest.mark.parametrize("use", ["{}", "sqrt(4 + {})", "mean({}, over=n)", "max({}, over=b)", "dot({}, x.e, over=n)"])
+def test_products_of_null_blades_are_zero(square: str, use: str) -> None:
+    """The pseudoscalar of a degenerate metric: a field that is zero, along any axis."""
+    spec = one((2, 0, 1), MV, f"v = x.grade(3)\nreturn (2 + {use.format(square)}) * y")
+    tensors, results = run(spec)
+    expected = tensors["y"] * (4 if use.startswith("sqrt") else 2)
+    torch.testing.assert_close(results["out"], expected)
+    torch.testing.assert_close(reference.evaluate(spec, "f", tensors, {})[0], expected)
+
+
 def test_undeclared_axis_of_a_declared_result() -> None:
     spec = one((2, 0, 0), MV, "return x * y", outputs={"out": "multivector[b]"})
     with pytest.raises(KgenError, match="varies along n"):
