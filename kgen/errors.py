@@ -55,6 +55,13 @@ class Follows(KgenError):
         super().__init__("this follows from another mistake")
 
 
+class Vanishes(KgenError):
+    """A multivector that is identically zero, which none may be but one of the terms of a sum."""
+
+    def __init__(self) -> None:
+        super().__init__("the result is identically zero", hint="no grade of it can be other than zero")
+
+
 def each(error: KgenError) -> list[KgenError]:
     """The errors of one: several that were reported together are told apart, what follows from others is none."""
     if isinstance(error, KgenErrors):

@@ -4,9 +4,11 @@ In: the `Values` of a kernel, and operands among them. Out: values. Guaranteed: 
 KgenError, and so is a multivector that is identically zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, Vanishes
 from kgen.reference import probe as probes
 from kgen.reference.values import ATOM, COMPARE, OR, POWER, PRODUCT, SUM, TERNARY, UNARY, Value, Values
 from kgen.spec.vocabulary import VOCABULARY
@@ -55,6 +57,28 @@ def added(v: Values, a: Value, b: Value, sign: int) -> Value:
     return Value(_wider(a, b), text, SUM, a.axes | b.axes, probes=total)
 
 
+def total(v: Values, terms: Sequence[Value]) -> Value:
+    """The sum of terms; those of grades that follow each other in memory are put side by side."""
+    if not terms:
+        raise Vanishes
+    if any(term.kind == "multivector" for term in terms):
+        terms = [v.lifted(term) for term in terms]
+        grades = tuple(sorted({grade for term in terms for grade in term.grades}))
+        apart = [mask for term in terms for mask in v.masks(term.grades)] == v.masks(grades)
+        if apart and len(terms) > 1 and all(term.axes for term in terms):
+            return _side_by_side(v, terms)
+        terms = [v.regraded(term, grades) for term in terms]
+    return reduce(lambda a, b: added(v, a, b, 1), terms)
+
+
+def _side_by_side(v: Values, terms: Sequence[Value]) -> Value:
+    """The sum of multivectors without a common grade, in the order of their components in memory."""
+    axes = frozenset[str]().union(*(term.axes for term in terms))
+    texts = ", ".join(v.spread(term, axes).text for term in terms)
+    found = {mask: probe for term in terms for mask, probe in v.components(term).items()}
+    return v.multivector(f"torch.cat([{texts}], -1)", axes, found)
+
+
 def scaled(a: Value, b: Value, operator: str = "*") -> Value:
     """a * b or a / b, where at most one is a multivector; for a quotient b's probe is that of its reciprocal."""
     whole, factor = (b, a) if b.kind == "multivector" else (a, b)
@@ -63,7 +87,7 @@ def scaled(a: Value, b: Value, operator: str = "*") -> Value:
     texts = [x.beside(True) if beside and x is factor else x.at(lv) for x, lv in ((a, PRODUCT), (b, UNARY))]
     found = tuple(probes.multiply(probe, factor.probes[0]) for probe in whole.probes)
     if components and not any(found):
-        raise KgenError("the result is identically zero")
+        raise Vanishes
     kind = "multivector" if components else _wider(a, b)
     return Value(kind, f" {operator} ".join(texts), PRODUCT, a.axes | b.axes, whole.grades, found)
 

@@ -1,18 +1,19 @@
 """The reference's own reading of bodies: what each expression is, in torch text and in static type.
 
 In: a kernel, its `Values` and an expression's syntax tree. Out: the expression's value. Guaranteed: a body that the
-reference cannot do is a KgenError at its place, never a wrong result. It shares the syntax tree and, by `calls`, the
-table of words with the compiler, and nothing else.
+reference cannot do is a KgenError at its place, never a wrong result. It shares the syntax tree, in which sums with
+`for` have their terms written out, and, by `calls`, the table of words with the compiler, and nothing else.
 """
 
 import ast
 from dataclasses import dataclass, replace
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, Vanishes
 from kgen.reference import arithmetic, components, geometry
 from kgen.reference import probe as probes
 from kgen.reference.calls import call, whole
 from kgen.reference.values import AND, NOT, OR, Value, Values, needs
+from kgen.spec import terms
 from kgen.spec.body import place
 from kgen.spec.model import Kernel
 
@@ -62,6 +63,8 @@ class Evaluator:
                 return Value("flag", word.join(self._flag(part).at(level + 1) for part in parts), level)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 return arithmetic.choice(self.values, self._flag(test), self.evaluate(body), self.evaluate(otherwise))
+            case ast.Call() if (each := terms.terms_of(node)) is not None:
+                return self._sum(each)
             case ast.Call():
                 return call(self.kernel, self.values, self.evaluate, node)
         raise KgenError("this expression is not part of a body")
@@ -77,6 +80,19 @@ class Evaluator:
 
     def _flag(self, node: ast.expr) -> Value:
         return needs(self.evaluate(node), "flag")
+
+    def _sum(self, each: ast.GeneratorExp) -> Value:
+        """The sum of a term for each number, or for each grade of a multivector."""
+        over = terms.over(each)
+        numbers = over if isinstance(over, tuple) else self._multivector(over).grades
+        return arithmetic.total(self.values, [term for n in numbers for term in self._term(each, n)])
+
+    def _term(self, each: ast.GeneratorExp, number: int) -> list[Value]:
+        """The term for a number, if it is not identically zero."""
+        try:
+            return [self.values.operand(self._evaluate(terms.written_out(each, number)))]
+        except Vanishes:
+            return []
 
     def _unary(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):

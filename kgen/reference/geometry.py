@@ -7,7 +7,7 @@ time in the text and here on probes (see `values`), and what an operation cannot
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, Vanishes
 from kgen.reference import probe as probes
 from kgen.reference.arithmetic import added, function
 from kgen.reference.probe import Probe
@@ -141,7 +141,7 @@ def part(v: Values, x: Value, grades: Sequence[int]) -> Value:
         raise KgenError(f"the multivector has no such grade: it has {list(x.grades)}")
     part = v.regraded(x, tuple(sorted(set(grades))))
     if not any(part.probes):
-        raise KgenError("the result is identically zero")
+        raise Vanishes
     return part
 
 

@@ -9,7 +9,7 @@ result. Nothing here is shared with the compiler.
 
 from dataclasses import dataclass, field, replace
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, Vanishes
 from kgen.reference import probe as probes
 from kgen.reference.probe import Probe
 from kgen.reference.tables import _ref_paths, _ref_select
@@ -105,7 +105,7 @@ class Values:
         """The components of the grades that are not identically zero."""
         kept = {mask.bit_count() for mask, probe in found.items() if probe}
         if not kept:
-            raise KgenError("the result is identically zero")
+            raise Vanishes
         zero = probes.constant(0)
         return {mask: found.get(mask, zero) for mask in self.masks(tuple(kept))}
 

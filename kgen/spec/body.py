@@ -9,6 +9,7 @@ allow-list and never executed. Guaranteed of a tree that `parse_body` returns: i
     x.e12                   a component field
     w[3], w[0, 1, 1]        integers into a plain name
     a if flag else b        with `not`, `and`, `or` and single comparisons
+    sum(… for g in x.grades)    a term for each grade, or number as in (0, 2): see `terms.py`
     + - * / ** ^ | & >> ~   with parentheses wherever Python's precedence would surprise
     1, 0.5, True, "word"    finite numbers, truth values, and words as keyword arguments
 
@@ -23,12 +24,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kgen.errors import KgenError, KgenErrors, Mark
+from kgen.spec import terms
 from kgen.spec.model import Kernel
 
 DEPTH = 100  # levels of nesting, so that no walk over a body can exhaust the stack
 LOOSE = {ast.BitXor: "^", ast.BitOr: "|", ast.BitAnd: "&", ast.RShift: ">>"}  # bind looser than + in Python
 TIGHT = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**"}
 OPERATORS = {**LOOSE, **TIGHT}
+LOOPS = (ast.comprehension, ast.For)
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 STATEMENTS = (ast.Assign, ast.Return)
 EXPRESSIONS = (
@@ -106,8 +109,12 @@ def _problems(tree: ast.Module, lines: list[bytes]) -> Iterator[Problem]:
         yield deep, f"the body is nested more than {DEPTH} levels deep", "split it into assignments"
         return
     yield from _statements(tree)
+    yield from terms.problems(tree)
+    whole = terms.bound(tree)
     for parent in ast.walk(tree):
         yield from _expression(parent)
+        if isinstance(parent, ast.Subscript):
+            yield from _subscript(parent, whole)
         if isinstance(parent, ast.BinOp):
             yield from _precedence(parent, lines)
 
@@ -127,7 +134,8 @@ def _statements(tree: ast.Module) -> Iterator[Problem]:
             yield statement, "`return` stands before the end of the body", HINT
     for statement in tree.body:
         if not isinstance(statement, STATEMENTS):
-            yield statement, f"{_spell(statement)} is not part of a body", HINT
+            hint = terms.EXAMPLE if isinstance(statement, ast.For) else HINT
+            yield statement, f"{_spell(statement)} is not part of a body", hint
         elif isinstance(statement, ast.Assign) and not _plain(statement):
             yield statement, "an assignment has one plain name on its left", HINT
     if tree.body and not isinstance(tree.body[-1], ast.Return):
@@ -143,15 +151,19 @@ def _plain(statement: ast.Assign) -> bool:
 def _expression(node: ast.AST) -> Iterator[Problem]:
     """What is wrong with one node below the statements, its own children aside."""
     tuples = {id(node.value)} if isinstance(node, ast.Return | ast.Subscript) else set()
+    terms_here = terms.terms_of(node)
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Attribute) and child.attr == "grade" and not isinstance(node, ast.Call):
             yield child, "`.grade` is not called", "as in x.grade(1)"
-        if isinstance(child, ast.expr) and not isinstance(child, EXPRESSIONS):
-            yield child, f"{_spell(child)} is not part of a body", None
+        if isinstance(child, ast.Attribute) and child.attr == "grades" and not isinstance(node, LOOPS):
+            yield child, "`.grades` stands only after `in`", terms.EXAMPLE
+        if isinstance(child, ast.expr) and not isinstance(child, EXPRESSIONS) and child is not terms_here:
+            looped = isinstance(child, ast.GeneratorExp | ast.ListComp)
+            yield child, f"{_spell(child)} is not part of a body", terms.EXAMPLE if looped else None
         if (
             isinstance(child, ast.Tuple)
             and id(child) not in tuples
-            and not isinstance(node, ast.Subscript | ast.Assign)
+            and not isinstance(node, ast.Subscript | ast.Assign | ast.comprehension)
         ):
             yield child, "a tuple stands only after `return`", None
         if isinstance(child, ast.Constant) and isinstance(child.value, str) and not _is_word(node, child.value):
@@ -167,11 +179,9 @@ def _expression(node: ast.AST) -> Iterator[Problem]:
             yield node, "a comparison has two sides and one of < <= > >= == !=", None
         case ast.Call():
             yield from _call(node)
-        case ast.Subscript():
-            yield from _subscript(node)
         case ast.Name(id=name) if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
             yield node, f"`{name}` is not a name in a body", "names are ASCII letters, digits and underscores"
-        case ast.Attribute(attr=attr) if not re.fullmatch(r"e[0-9]*|grade", attr):
+        case ast.Attribute(attr=attr) if not re.fullmatch(r"e[0-9]*|grades?", attr):
             yield node, f"`.{attr}` is not part of a body", "components are x.e12, grades x.grade(1)"
         case ast.Constant(value=value) if not _is_constant(value):
             yield node, "constants are finite numbers below 2**63, True and False", None
@@ -187,9 +197,10 @@ def _call(node: ast.Call) -> Iterator[Problem]:
         yield node, "`**` in a call is not part of a body", None
 
 
-def _subscript(node: ast.Subscript) -> Iterator[Problem]:
+def _subscript(node: ast.Subscript, bound: set[int]) -> Iterator[Problem]:
+    """`bound`: the names that stand for whole numbers."""
     indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    whole = all(isinstance(i, ast.Constant) and type(i.value) is int for i in indices)
+    whole = all(id(i) in bound or isinstance(i, ast.Constant) and type(i.value) is int for i in indices)
     if not whole or not indices or not isinstance(node.value, ast.Name):
         yield node, "an index is whole numbers into a plain name", "as in w[3] or weight[0, 1, 1]"
 
@@ -234,6 +245,7 @@ def _spell(node: ast.AST) -> str:
     words = re.findall(r"[A-Z][a-z]*", type(node).__name__)
     usual = {
         "ListComp": "a list comprehension",
+        "GeneratorExp": "`for` outside of a sum",
         "Mult": "*",
         "MatMult": "@",
         "Mod": "%",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 from kgen.errors import KgenError, KgenErrors
-from kgen.spec import names, tensor_types
+from kgen.spec import names, tensor_types, terms
 from kgen.spec.body import parse_body, place
 from kgen.spec.document import Document, Place
 from kgen.spec.layouts import multivector_order
@@ -156,11 +156,26 @@ def _check_body(document: Document, here: Place, found: Kernel) -> None:
                 _check_variable(found, statement.targets[0])
             elif isinstance(statement, ast.Return):
                 _check_results(found, statement)
+    for target in filter(None, map(terms.variable, terms.all_terms(tree))):
+        with document.noting((*here, "body")):
+            _check_number(found, tree, target)
 
 
 def _check_variable(found: Kernel, target: ast.Name) -> None:
     with _at(found, target):
         names.check_word(target.id, "a variable")
+
+
+def _check_number(found: Kernel, tree: ast.Module, target: ast.Name) -> None:
+    """The variable of a `for` is no other name of the body: the number stands wherever its name does."""
+    with _at(found, target):
+        names.check_word(target.id, "a number")
+        taken = {argument.name for argument in (*found.inputs, *found.outputs)} | {o.name for o in found.options}
+        taken |= {axis for a in found.inputs if a.type for axis in a.type.axes}
+        taken |= {t.id for s in tree.body if isinstance(s, ast.Assign) for t in s.targets if isinstance(t, ast.Name)}
+        if target.id in taken:
+            hint = "the variable of a `for` differs from inputs, options, outputs, axes and variables"
+            raise KgenError(f"`{target.id}` is already a name in this kernel", hint=hint)
 
 
 def _check_results(found: Kernel, statement: ast.Return) -> None:

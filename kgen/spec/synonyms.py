@@ -33,6 +33,8 @@ def _row(names: str, *expressions: str, remark: str = "") -> Synonym:
 
 _SOFT = "exp(s - detach(max(s, over=n)))"
 _CENTRED = "s - mean(s, over=n)"
+_GATED = "sum(x.grade(g) * sigmoid(gain[g] * (x.e if g == 0 else {norm}) + shift[g]) for g in x.grades)"
+_GRADE_NORM = "sqrt(sqrt(norm_squared(x.grade(g)) ** 2 + 1e-16))"
 
 SYNONYMS = (
     # products
@@ -65,6 +67,9 @@ SYNONYMS = (
     _row("scalar scalar_part real real_part", "x.e", remark="the scalar component, a field"),
     _row("vector vector_part", "x.grade(1)"),
     _row("bivector bivector_part", "x.grade(2)"),
+    _row("for each foreach for_each loop per_grade gradewise grade_wise",
+         "sum(x.grade(g) * gain[g] for g in x.grades)", "sum(x.grade(g) * s ** g for g in (0, 2))",
+         remark="a term for each grade, or number, all added"),
     # norms
     _row("norm magnitude length modulus absolute", "sqrt(abs(norm_squared(x)))"),
     _row("squared_norm normsq norm2 norm_sq quadrance", "norm_squared(x)"),
@@ -75,8 +80,15 @@ SYNONYMS = (
          remark="grade_rms_norm(x) is the norm of multivectors: one that subtracts a mean is not equivariant"),
     _row("group_norm groupnorm", "grade_rms_norm(x)", remark="grades are its groups"),
     _row("batch_norm batchnorm", remark="there is none: its running statistics are a state"),
+    _row("mv_layer_norm mvlayernorm", "x / (mean(sqrt(sqrt(norm_squared(x) ** 2 + 1e-16)), over=n) + 1e-6)",
+         remark="CGENN's, times a gain of its own"),
+    _row("mv_norm grade_norm normalization_layer normalizationlayer",
+         f"sum(x.grade(g) / (sigmoid(gain[g]) * ({_GRADE_NORM} - 1) + 1.000001) for g in x.grades)",
+         remark="CGENN's; grade_rms_norm(x) is a mean over features"),
     # gates and activations
     _row("silu swish", "x * sigmoid(x.e)", "s * sigmoid(s)", remark="of a multivector, and of a field"),
+    _row("mv_silu mvsilu", _GATED.format(norm="norm_squared(x.grade(g))"), _GATED.format(norm=_GRADE_NORM),
+         remark="CGENN's, by squared norms or by norms"),
     _row("logsigmoid log_sigmoid", "minimum(s, 0) - log(1 + exp(-abs(s)))"),
     _row("quick_gelu", "x * sigmoid(1.702 * x.e)", "s * sigmoid(1.702 * s)", remark="of a multivector, and of a field"),
     _row("logistic expit", "sigmoid(s)"),

@@ -39,6 +39,7 @@ class Word:
     example: str
     groups: tuple[str, ...]  # of GROUPS: the largest one that it is equivariant under; one for each choice of its word
     torch: str = ""  # the function of torch that it is to fields, where it is one
+    each: str = ""  # an example of its form with `for`, where it has one
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -94,6 +95,7 @@ EXAMPLES = {  # the inputs that examples are written in
     "weight": "weights(x, y)",
     "full": "weights(x, y)[n, m]",
     "linear": "weights(x)[n, m]",
+    **dict.fromkeys(("gain", "shift"), "weights(x)"),
 }
 
 GROUPS = {  # of linear maps of vectors, which act on every blade: what commutes with an operation
@@ -149,7 +151,8 @@ _AXES = (
          "u * rename(x, axis=n, to=m)", GL),
 )  # fmt: skip
 _REDUCTIONS = (
-    Word("sum", "x: value, over: axis", "sum of x[i] over i", "The sum along an axis.", "sum(x, over=n)", GL),
+    Word("sum", "x: value, over: axis", "sum of x[i] over i", "The sum along an axis, or of a term for each grade.",
+         "sum(x, over=n)", GL, each="sum(x.grade(g) * gain[g] for g in x.grades)"),
     Word("mean", "x: value, over: axis", "sum(x) / extent", "The mean along an axis.", "mean(x, over=n)", GL),
     Word("max", "x: value, over: axis", "max of x[i] over i", "The maximum along an axis, of each component.",
          "max(x, over=n)", NONE),

@@ -49,4 +49,7 @@ def _facts(word: Word) -> Iterator[tuple[str, str]]:
     if word.torch:
         yield "of a field", f"{word.torch}"
     yield "example", word.example
-    yield "", "where " + ", ".join(f"{name}: {kind}" for name, kind in read_by(word.example).items())
+    if word.each:
+        yield "for each", word.each
+    inputs = read_by(f"{word.example} {word.each}")
+    yield "", "where " + ", ".join(f"{name}: {kind}" for name, kind in inputs.items())

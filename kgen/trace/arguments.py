@@ -20,6 +20,7 @@ from kgen.graph.tensor import Tensor
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables
+from kgen.trace.components import indexing
 from kgen.trace.values import Context, Index, Indexed, Multivector, Value, Weights
 
 
@@ -107,7 +108,7 @@ def output(context: Context, name: str, declared: Type | None, result: Value, le
     """A result with its place in memory. `leading`: the inputs' `b` flattens any number of axes."""
     result = context.arithmetic(result) if isinstance(result, Node) else result
     if not isinstance(result, Node | Multivector):
-        raise KgenError(f"{name} is neither a multivector nor a field", hint="w[3] or weight[0, 1, 1] is a field")
+        raise KgenError(f"{name} is neither a multivector nor a field", hint=indexing(result))
     if isinstance(result, Multivector):
         result = _fill(context, name, declared, result)
     elif declared is not None and declared.kind == "multivector":

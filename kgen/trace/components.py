@@ -57,9 +57,22 @@ def item(value: Value, index: tuple[int, ...]) -> Node:
     raise KgenError(f"{kind(value)} takes no index")
 
 
+def indexing(value: Value) -> str | None:
+    """A hint how the fields of a value are had that has several, told apart by whole numbers."""
+    match value:
+        case Weights(name=name, operands=(_,)) | Indexed(name=name, extents=(_,)):
+            return f"{name}[0] is a field; for each grade, sum(x.grade(g) * {name}[g] for g in x.grades)"
+        case Weights() | Indexed():
+            return "name one of its fields, as in w[3, 0] or weight[0, 1, 1]"
+    return None
+
+
 def _weight(weights: Weights, path: tuple[int, ...]) -> Node:
     if path in weights.paths:
         return weights.fields[weights.paths.index(path)]
+    if len(weights.operands) == len(path) == 1:
+        grades = ", ".join(str(grade) for (grade,) in weights.paths)
+        raise KgenError(f"{weights.name} has no grade {path[0]}", hint=f"its grades are {grades}")
     known = " ".join("".join(map(str, each)) for each in weights.paths)
     raise KgenError(f"{weights.name} has no path {list(path)}", hint=f"[left, out, right] is one of {known}")
 

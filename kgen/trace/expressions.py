@@ -9,14 +9,14 @@ operations are rows of `ops.py`; the groups under which those that were met are 
 import ast
 from collections.abc import Sequence
 
-from kgen.errors import Follows, KgenError, Mark
+from kgen.errors import Follows, KgenError, Mark, Vanishes
 from kgen.graph.node import Node
-from kgen.spec import synonyms
+from kgen.spec import synonyms, terms
 from kgen.spec.body import place
-from kgen.trace import components, operators, ops
+from kgen.trace import components, operators, ops, parts
 from kgen.trace.calls import bind, checked, kind
 from kgen.trace.ops import OPERATIONS, Operation
-from kgen.trace.values import Context, Indexed, Multivector, Named, Operand, Unknown, Value, Weights
+from kgen.trace.values import Context, Multivector, Named, Operand, Unknown, Value
 
 
 class Expressions:
@@ -27,6 +27,7 @@ class Expressions:
         self.groups: list[ops.Group] = []
         self.errors: list[KgenError] = []
         self._met: set[ast.expr] = set()
+        self._terms: set[ast.expr] = set()  # of sums: they may be identically zero
 
     def value(self, node: ast.expr) -> Value:
         """The value of an expression; where it or a part of it is a mistake, that is noted, and Follows raised."""
@@ -36,11 +37,14 @@ class Expressions:
         except Follows:
             pass
         except KgenError as error:
+            if isinstance(error, Vanishes) and node in self._terms:
+                raise
             self.note(error, node)
         except OverflowError:
             self.note(KgenError("a constant is too large for a float"), node)
-        for part in self._rest(node):
-            self.tried(part)
+        for part in parts.within(node, self._met):
+            if not isinstance(node, ast.Call) or not self._is_word(part):
+                self.tried(part)
         raise Follows
 
     def tried(self, node: ast.expr) -> Named:
@@ -53,7 +57,8 @@ class Expressions:
     def note(self, error: KgenError, node: ast.expr) -> None:
         """Keep the error, at this expression if it has no place yet, unless it follows from another."""
         if not isinstance(error, Follows):
-            self.errors.append(error if error.mark else KgenError(error.message, self._place(node), error.hint))
+            message = error.message + terms.where(node)
+            self.errors.append(KgenError(message, error.mark or self._place(node), error.hint))
 
     def _value(self, node: ast.expr) -> Value:
         match node:
@@ -129,11 +134,12 @@ class Expressions:
         return operators.arithmetic(self.context, node, a, b)
 
     def _operand(self, node: ast.expr) -> Operand:
-        value = self.value(node)
+        return self._as_operand(self.value(node), node)
+
+    def _as_operand(self, value: Value, node: ast.expr) -> Operand:
         if not isinstance(value, Node | Multivector):
-            hint = "name one of its fields, as in w[3] or weight[0, 1, 1]"
-            found = isinstance(value, Weights | Indexed)
-            raise KgenError(f"{kind(value)} takes no part in arithmetic", self._place(node), hint if found else None)
+            message = f"{kind(value)} takes no part in arithmetic"
+            raise KgenError(message, self._place(node), components.indexing(value))
         return self.context.arithmetic(value) if isinstance(value, Node) else value
 
     def _field(self, node: ast.expr) -> Node:
@@ -149,30 +155,41 @@ class Expressions:
             raise KgenError("a condition of `if` is a bool option", self._place(node), hint)
         return value
 
-    # beside a mistake
-
-    def _rest(self, node: ast.expr) -> list[ast.expr]:
-        """What within an expression has a value of its own, and was not looked at yet."""
-        match node:
-            case ast.Call():
-                found = [part for part in written_values(node) if not self._is_word(part)]
-            case ast.IfExp(body=body, orelse=otherwise):  # of which one was chosen, unless the condition is a mistake
-                found = [] if self._met & {body, otherwise} else [body, otherwise]
-            case ast.BinOp(left=left, op=ast.Pow()):
-                found = [left]
-            case ast.BinOp() | ast.UnaryOp() | ast.Compare() | ast.BoolOp() | ast.Attribute():
-                found = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
-            case _:
-                found = []
-        return [part for part in found if part not in self._met]
-
-    def _is_word(self, node: ast.expr) -> bool:
-        """Whether it names an axis or an operation, and no value."""
-        return isinstance(node, ast.Name) and (node.id in OPERATIONS or node.id in self.context.axes)
-
     # calls
 
     def _call(self, node: ast.Call) -> Value:
+        each = terms.terms_of(node)
+        return self._called(node) if each is None else self._sum(each)
+
+    def _sum(self, each: ast.GeneratorExp) -> Value:
+        """The sum of a term for each number. All terms are looked at, also beside a mistake."""
+        found = [term for number in self._numbers(each) for term in self._term(each, number)]
+        known = [term for term in found if not isinstance(term, Unknown)]
+        if len(known) < len(found):
+            raise Follows
+        if not found:
+            raise Vanishes
+        return self.context.combine([(1, self._as_operand(term, each.elt)) for term in known])
+
+    def _term(self, each: ast.GeneratorExp, number: int) -> list[Named]:
+        """The term for a number, if it is not identically zero."""
+        term = terms.written_out(each, number)
+        self._terms.add(term)
+        try:
+            return [self.tried(term)]
+        except Vanishes:
+            return []
+
+    def _numbers(self, each: ast.GeneratorExp) -> terms.Numbers:
+        over = terms.over(each)
+        if isinstance(over, tuple):
+            return over
+        value = self.value(over)
+        if not isinstance(value, Multivector):
+            raise KgenError(f"{kind(value)} has no grades", self._place(over), terms.OVER)
+        return self.context.grades(value)
+
+    def _called(self, node: ast.Call) -> Value:
         before = [node.func.value] if isinstance(node.func, ast.Attribute) else []
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name not in OPERATIONS:
@@ -193,15 +210,9 @@ class Expressions:
             self.groups.append(row.group(bound))
         return row.lower(self.context, *bound)
 
+    def _is_word(self, node: ast.expr) -> bool:
+        """Whether it names an axis or an operation, and no value."""
+        return isinstance(node, ast.Name) and (node.id in OPERATIONS or node.id in self.context.axes)
+
     def _place(self, node: ast.expr) -> Mark:
         return place(self.context.kernel, node)
-
-
-def written_values(node: ast.Call) -> list[ast.expr]:
-    """The arguments of a call that are values, as far as its operation says: not axes, words and numbers of grades."""
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    types = {p.name: p.type for p in OPERATIONS[name].parameters} if name in OPERATIONS else {}
-    before = [node.func.value] if isinstance(node.func, ast.Attribute) else []
-    positional = [] if "grades" in types.values() else node.args
-    named = [k.value for k in node.keywords if types.get(k.arg or "") in ("field", "value", "number", "condition")]
-    return [*before, *positional, *named]

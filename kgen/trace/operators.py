@@ -8,12 +8,18 @@ import ast
 
 from kgen.errors import KgenError
 from kgen.graph.node import Node
+from kgen.graph.variables import GRADES
 from kgen.trace.values import Context, Multivector, Operand, Value
 
 
 def label(node: ast.expr) -> str:
-    """The name that an operand is written as, if it is a name."""
-    return node.id if isinstance(node, ast.Name) else ""
+    """The name that an operand is written as, if it is a name, or one of its grades."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="grade"), args=[ast.Constant(value=int(grade))]):
+            return f"{name}_{GRADES[grade]}" if grade < len(GRADES) else ""
+    return ""
 
 
 def arithmetic(context: Context, node: ast.BinOp, a: Operand, b: Operand) -> Value:

@@ -8,7 +8,7 @@ Errors have no place yet: `expressions.py` adds the expression they belong to.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from kgen.errors import KgenError
+from kgen.errors import KgenError, Vanishes
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number
 from kgen.graph.zeros import Zeros
@@ -81,7 +81,9 @@ class Context:
     kernel: Kernel
     axes: tuple[str, ...]  # of the kernel, outermost first
     builder: Builder = field(default_factory=Builder)
-    label: str = ""  # the name of the multivector that an operation acts on, when it is written as a plain name
+    label: str = (
+        ""  # the name of the multivector that an operation acts on, when it is written as a name or a grade of one
+    )
     zeros: Zeros = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,7 +118,7 @@ class Context:
         components = {i: zero if self.zeros.vanishes(f) else f for i, f in components.items()}
         present = {self.grade(i) for i, f in components.items() if f is not zero}
         if not present:
-            raise KgenError("the result is identically zero", hint="no grade of it can be other than zero")
+            raise Vanishes
         blades = tables.blades_of(self.algebra, present)
         return Multivector(blades, tuple(components.get(i, zero) for i in blades))
 

@@ -13,6 +13,7 @@ from kgen.spec.load import load
 ROOT = Path(__file__).parents[2]
 KERNELS = {
     "axes": "tests/specs/axes.yaml",
+    "grades": "tests/specs/grades.yaml",
     "plain": "tests/specs/plain.yaml",
     "fused_gelu_sgp_norm": "specs/vga2d.yaml",
     "layer": "specs/vga2d.yaml",

@@ -128,6 +128,7 @@ def pytest_in(folder: Path, *arguments: str, environment: Mapping[str, str] | No
 SPECS: dict[str, Callable[[], str]] = {
     "plain": lambda: (ROOT / "tests" / "specs" / "plain.yaml").read_text(encoding="utf-8"),
     "axes": lambda: (ROOT / "tests" / "specs" / "axes.yaml").read_text(encoding="utf-8"),
+    "grades": lambda: (ROOT / "tests" / "specs" / "grades.yaml").read_text(encoding="utf-8"),
     "turned": lambda: turned(spec_text("vga2d")),
     "boost": lambda: EUCLIDEAN % "1, 1, 0",
     "translation": lambda: EUCLIDEAN % "2, 0, 1",
@@ -138,6 +139,7 @@ SPECS: dict[str, Callable[[], str]] = {
 
 # Of these some tests only, for the time that the interpreter takes.
 PARTS = {
+    "grades": "reference or invariant or equivariance or rows or mixed",
     "axes": "not dtypes and not strides and not alone and not finite",
     "turned": "sizes or rows or second",
     "boost": "reference or invariant or equivariance",
@@ -334,6 +336,7 @@ VALUES = (
     "x * y", "x ^ y", "x | y", "x & y", "r >> x", "v >> x", "~x - involute(y)", "conjugate(x)", "dual(x)", "undual(v)",
     "x.grade(1, 2) + v", "norm_squared(r) * v", "gelu(x)", "sgp(x, v, w)", "scalar_product(v, x) * r",
     "grade_rms_norm(x, eps=0.1)", "grade_rms_norm(odd(x), metric=\"invariant\")",
+    "sum(x.grade(g) * norm_squared(x.grade(g)) for g in x.grades)",
     "fcgp(x, v, c)", "mv_linear(x, l)", "mv_linear(x, l, s)", "mv_linear(x, l, bias=z)",
 )  # fmt: skip
 ALGEBRAS = (

@@ -18,7 +18,7 @@ from kgen.spec.starter import template
 from kgen.trace.trace import mistakes, trace
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = [*sorted(ROOT.glob("specs/*.yaml")), ROOT / "tests" / "specs" / "plain.yaml"]
+SHIPPED = [*sorted(ROOT.glob("specs/*.yaml")), *sorted(ROOT.glob("tests/specs/*.yaml"))]
 SPEC = """\
 kgen: 1
 name: small

@@ -485,7 +485,7 @@ def test_ops_lists_the_vocabulary() -> None:
 def test_ops_tells_of_one(name: str) -> None:
     text, word = kgen("ops", name).stdout, VOCABULARY[name]
     assert text.startswith(f"{word}\n    {word.doc}\n    formula ")
-    assert all(part in text for part in (word.formula, word.example, word.torch, *word.groups))
+    assert all(part in text for part in (word.formula, word.example, word.each, word.torch, *word.groups))
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,15 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
     ),
     "one_weight": ({**XY, "weight": "weights(x, y)"}, "return weight[0, 1, 1] * x + weight[1, 1, 0] * y"),
     "linear": ({"x": "multivector", "w": "weights(x)"}, "return w[0] * x.grade(0) + w[2] * x.grade(2)"),
+    "each_grade": (
+        {"x": "multivector", "w": "weights(x)", "v": "weights(x)"},
+        "return sum(x.grade(g) * tanh(w[g] * (x.e if g == 0 else norm_squared(x.grade(g))) + v[g]) for g in x.grades)",
+    ),
+    "some_grades": (
+        {"x": "odd", "y": "even", "w": "weights(x)"},
+        "return sum(x.grade(g) / (1 + w[g] ** 2) + sum((-1) ** h * y.grade(h) for h in y.grades) for g in x.grades),"
+        " sum(x.grade(g) * rsqrt(2 + mean(norm_squared(x.grade(g)), over=n) ** 2) for g in x.grades)",
+    ),
     "images": (XY, "return reverse(x) * y, involute(x) + conjugate(y)"),
     "duals": (XY, "return dual(x) ^ undual(y), dual(x) + 2 * undual(y)"),
     "parts": (XY, "return grade(x, 0, 2) * even(y), x.grade(1) + odd(y)"),

@@ -122,6 +122,8 @@ def claims() -> Iterator[tuple[str, str, str]]:
         for choice, group in zip(word.word.choices if word.word else ("",), word.groups):
             told = f', {word.word.name}="{choice}")' if word.word and choice != word.word.default else ")"
             yield word.name, word.example.removesuffix(")") + told if told != ")" else word.example, group
+        if word.each:
+            yield word.name, word.each, word.group
 
 
 def signatures(name: str) -> list[Signature]:
