@@ -14,7 +14,7 @@ from kgen.reference.values import ATOM, Value, Values
 
 def reduced(v: Values, name: str, x: Value, axis: str) -> Value:
     """The sum, mean or max of each component; that of what is identically zero is zero along every axis."""
-    if x.kind == "number" and not any(x.probes[0]):
+    if x.kind == "number" and not x.probes[0]:
         return x
     if axis not in x.axes:
         raise KgenError(f"{name} over {axis}, which the value lacks")

@@ -170,7 +170,7 @@ def recorded(launch: Function, kernel: Any, *arguments: Any) -> None:
     launch(kernel, *arguments)
 
 
-def multiplied(product: Function, *arguments: Any, **others: Any) -> Tensor:
+def multiplied(product: Callable[..., Tensor], *arguments: Any, **others: Any) -> Tensor:
     LAUNCHED.append(product.__name__)
     return product(*arguments, **others)
 
