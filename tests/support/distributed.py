@@ -128,6 +128,8 @@ def leading(mesh: DeviceMesh) -> None:
     for dim in (0, 1, 2):
         out, *_ = agree(mesh, pga3d.geometric_product, inputs, [dim, dim])
         assert out.placements == (Shard(dim),)
+    out, *_ = agree(mesh, pga3d.geometric_product, [draw(4, 2, 16), draw(2, 16)], [0, None])  # which broadcasts
+    assert out.placements == (Shard(0),)
     norm, weight = pga3d.fused_gelu_sgp_norm, draw(2, 34)
     assert agree(mesh, norm, [*inputs, weight], [0, 0, None])[0].placements == (Shard(0),)
     agree(mesh, norm, [*inputs, weight], [1, 1, None])
