@@ -7,7 +7,7 @@ that takes the place of another keeps its name.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgen.graph.node import Names, Node, postorder
+from kgen.graph.node import Names, Node, postorder, walk
 from kgen.graph.reductions import Reductions
 from kgen.graph.tensor import Tensor
 
@@ -67,11 +67,12 @@ class Builder(Reductions):
 
     def rename(self, fields: Sequence[Node], names: Names) -> list[Node]:
         """The fields with axes renamed everywhere, the reduced ones included; `names` exchanges axes of one extent."""
-        done: dict[Node, Node] = {}
-        for node in postorder(fields):
-            done[node] = self._renamed(node, [done[a] for a in node.args], names)
-            if node in self.hints:
-                self.name(done[node], self.hints[node])
+        done = self.renamed.setdefault(tuple(sorted(names.items())), {})
+        for node in walk(fields, lambda node: () if node in done else node.args):
+            if node not in done:
+                done[node] = self._renamed(node, [done[a] for a in node.args], names)
+                if node in self.hints:
+                    self.name(done[node], self.hints[node])
         return [done[field] for field in fields]
 
     def _renamed(self, node: Node, args: Sequence[Node], names: Names) -> Node:

@@ -43,6 +43,7 @@ class Table:
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
         self.tensors: dict[str, Tensor] = {}  # those that fields are read from, and the same with axes renamed
         self.alike: list[tuple[str, str]] = []  # axes of one extent, which some tensor is read along both of
+        self.renamed: dict[tuple[tuple[str, str], ...], dict[Node, Node]] = {}  # by names of axes: fields under these
 
     def copy(self) -> Self:
         """A table of the same nodes, in which further ones may be made that nobody sees here."""
@@ -50,6 +51,7 @@ class Table:
         other._table, other.made = dict(self._table), dict(self.made)
         other.nodes, other.alike = list(self.nodes), list(self.alike)
         other.hints, other.tensors = dict(self.hints), dict(self.tensors)
+        other.renamed = {names: dict(fields) for names, fields in self.renamed.items()}
         return other
 
     def make(
@@ -68,10 +70,15 @@ class Table:
         """Suggest a name for a field in emitted code; the first suggestion stays."""
         if node.kind not in ("Input", "Const", "Size"):
             self.hints.setdefault(node, hint)
+            for fields in self.renamed.values():
+                if node in fields:
+                    self.hints.setdefault(fields[node], hint)
         return node
 
     def declare(self, tensor: Tensor) -> Tensor:
         """Make a tensor known, so that what is read from it can be had under other names of its axes."""
+        if self.tensors.get(tensor.name, tensor) != tensor:
+            self.renamed.clear()  # what is read from it has another name now
         self.tensors[tensor.name] = tensor
         return tensor
 

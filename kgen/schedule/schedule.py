@@ -139,7 +139,8 @@ def _backward(
     derivative = differentiate(graph, grads)
     while True:
         made = forward(kept)
-        b.tensors |= made.tensors
+        for tensor in made.tensors.values():
+            b.declare(tensor)
         table = under_all_names(b, dict(zip((saved[i] for i in kept), b.adopt(made.places))))
         read = made.read_by(postorder(b.substitute(derivative.roots, table)), b.tensors)
         if all(read):
