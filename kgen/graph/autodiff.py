@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Graph, Output
-from kgen.graph.node import Node, Rational, postorder
+from kgen.graph.node import Names, Node, Rational, postorder, walk
 from kgen.graph.tensor import Tensor
 
 Contribution = tuple[Node, Node]  # (argument, what the node adds to the argument's cotangent, before unbroadcasting)
@@ -61,20 +61,38 @@ def _exchange(axes: Sequence[str], others: Sequence[str]) -> dict[str, str]:
 def _propagate(
     b: Builder, roots: list[Node], cotangents: dict[Node, list[Node]], wanted: set[str], prefix: str
 ) -> dict[Node, Node]:
-    """Cotangents of all nodes that lead to a wanted input, accumulated from the roots down."""
+    """Cotangents of all nodes that lead to a wanted input, accumulated from the roots down.
+
+    A field that is another one under other names of its axes hands its cotangent on to that one, under its names.
+    """
     order = postorder(roots)
     relevant = _relevant(order, wanted | {t.name for t in b.tensors.values() if t.source in wanted})
+    first = _first_names(b, [n for n in order if n in relevant and n.args])
     total: dict[Node, Node] = {}
-    for node in reversed(order):
+    for node in reversed(list(walk(roots, lambda n: (first[n][0],) if n in first else n.args))):
         if node not in relevant or node not in cotangents:
             continue
         total[node] = cotangent = b.add(*cotangents.pop(node))
         if hint := b.hints.get(node):
             b.name(cotangent, f"{'grad' if hint.startswith('grad') else prefix}_{hint}")
+        if node in first:
+            twin, names = first[node]
+            cotangents.setdefault(twin, []).extend(b.rename([cotangent], names))
+            continue
         for argument, contribution in RULES[node.kind](b, node, cotangent):
             if argument in relevant:
                 cotangents.setdefault(argument, []).append(_unbroadcast(b, contribution, node, argument))
     return total
+
+
+def _first_names(b: Builder, fields: Sequence[Node]) -> dict[Node, tuple[Node, Names]]:
+    """Fields by those that they are under other names of their axes, if these were made before them."""
+    found, known, trial = dict[Node, tuple[Node, Names]](), set(fields), b.copy()
+    for names in b.exchanges:
+        for field, other in zip(fields, trial.rename(fields, names)):
+            if other in known and other.id < found.get(field, (field,))[0].id:
+                found[field] = other, names
+    return found
 
 
 def _relevant(order: list[Node], wanted: set[str]) -> set[Node]:
