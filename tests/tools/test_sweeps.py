@@ -347,6 +347,7 @@ def test_calls_are_as_many_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(timing, "sample", sample)
     monkeypatch.setattr(timing, "copy_bandwidth", lambda clock: 1.0)
+    monkeypatch.setattr(command, "issue_rates", lambda *_: {})
     assert invoke("--part", "1/4", "--direction", "forward", "--repetitions", "33", "--warmup", "4")[0] == 0
     assert counts == [4, 4, *[7] * 10]  # two contenders; five rounds of 7 are at least 33
 

@@ -56,7 +56,8 @@ def main(
     kernel: Annotated[list[str] | None, typer.Option(help="Only this kernel of the targets.")] = None,
     size: Annotated[list[str] | None, typer.Option(help="AXIS=EXTENT, instead of the suite's or the default.")] = None,
     sweep: Annotated[
-        list[str] | None, typer.Option(help="AXIS=FROM:TO, which doubles, or AXIS=EXTENT,…; all combinations are run.")
+        list[str] | None,
+        typer.Option(help="AXIS=FROM:TO, which doubles, or AXIS=EXTENT,EXTENT; all combinations are run."),
     ] = None,
     dtype: Annotated[
         list[str] | None, typer.Option(help="Storage types, for targets; or tf32.", show_default=DTYPE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kgen.console import say
+from kgen.console import HELP, say
 from kgen.errors import KgenError
 from kgen.tools.bench.charts import Bars, Lines, Roofline, bars, lines, rooflines
 from kgen.tools.bench.figures import Row
@@ -96,7 +96,7 @@ def write(found: dict[str, Chart], out: Path, stem: str, formats: Sequence[str])
     return paths
 
 
-@app.command()
+@app.command(context_settings=HELP)
 def main(
     source: Annotated[Path, typer.Argument(metavar="CSV", help="What kgen bench --out wrote.")],
     out: Annotated[Path | None, typer.Option(help="The folder of the files.", show_default="the CSV's")] = None,
