@@ -305,10 +305,10 @@ MISTAKES = {
     ),
     "part": (["--suite", "first", "--part", "6/5"], "--part 6/5 is no part\n    hint: such as --part 1/5"),
     "part of nothing": (["--suite", "first", "--part", "first"], "--part first is no part\n"),
-    "empty part": (["--suite", "first", "--part", "2/2"], "--part 2/2 is empty: there are 1 cells\n"),
+    "empty part": (["--suite", "first", "--part", "2/2"], "--part 2/2 of 1 cell is empty\n"),
     "second dtype": (["specs/vga2d.yaml", "--dtype", "float32,half"], "unknown dtype 'half'\n    hint: there are "),
     "peers without packages": (["--suite", "first", "--peers", "specs"], "no package in specs, nor in its folders\n"),
-    "a folder to write": (["--suite", "first", "--out", "specs"], "cannot read specs: Is a directory\n"),
+    "a folder to write": (["--suite", "first", "--out", "specs"], "cannot write specs: it is no file\n"),
     "a file above": (["--suite", "first", "--out", "specs/vga2d.yaml/a.csv"], "cannot write specs/vga2d.yaml/a.csv: "),
     "another file": (
         ["--suite", "first", "--out", "specs/vga2d.yaml"],

@@ -1,5 +1,6 @@
 """Sweeps of the benchmark: their cells, what a second run need not do, and what becomes of cells that do not fit."""
 
+import errno
 import os
 import shutil
 import signal
@@ -266,6 +267,25 @@ def test_a_file_with_other_columns_or_of_another_run_is_left_alone(measured: Mea
         assert invoke("--out", "other.csv")[0] == 0
     assert not Path("new.csv").exists() and invoke("--out", "new.csv")[0] == 0
     assert not measured[8:]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe")
+    with pytest.raises(KgenError, match="cannot write .*pipe: it is no file"), record.opened(path, NOW):
+        pass
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe"] and path.is_fifo()
+
+
+def test_a_file_that_cannot_be_written_any_more_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    path = tmp_path / "a.csv"
+    with pytest.raises(KgenError, match="cannot write .*a.csv: No space left"), record.opened(path, NOW) as kept:
+        kept.add([ROW])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_claim_is_refused_to_others_and_gone_with_its_process(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def _refuse_endless(works: Sequence[Work], limit: int, where: str) -> None:
     if worst and worst.elements() > limit:
         raise KgenError(
             f"{worst.label} has {worst.elements()} elements, and more than {limit} take hours {where}",
-            hint="such as " + " ".join(f"--size {axis}={extent}" for axis, extent in _smaller(works, limit).items()),
+            hint="at most " + " ".join(f"{axis}={extent}" for axis, extent in _smaller(works, limit).items()),
         )
 
 

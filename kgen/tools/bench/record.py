@@ -77,10 +77,19 @@ def cell_of(row: Row) -> Cell:
 
 
 def _replace(path: Path, rows: list[Row]) -> None:
-    """Nobody sees less than all rows, whenever this ends."""
+    """Nobody sees less than all rows, whenever this ends. KgenError where the file cannot be written."""
     draft = path.with_name(f".{path.name}.new")
-    write(rows, draft)
-    os.replace(draft, path)
+    try:
+        write(rows, draft)
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _unwritable(path: Path, why: str) -> KgenError:
+    return KgenError(f"cannot write {path}: {why}", hint="give another --out")
 
 
 @contextlib.contextmanager
@@ -89,6 +98,8 @@ def opened(path: Path | None, now: Circumstances) -> Iterator[Record]:
     if path is None:
         yield Record()
         return
+    if path.exists() and not path.is_file():  # which a new file would replace: a device, a pipe, a folder
+        raise _unwritable(path, "it is no file")
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +107,7 @@ def opened(path: Path | None, now: Circumstances) -> Iterator[Record]:
         except BlockingIOError:
             raise KgenError(f"another run is writing {path}", hint="wait for it, or give another --out") from None
         except OSError as error:
-            raise KgenError(f"cannot write {path}: {error.strerror}", hint="give another --out") from None
+            raise _unwritable(path, error.strerror or str(error)) from None
         record = Record(path)
         if path.exists() and path.stat().st_size:
             _fill(record, path, now)

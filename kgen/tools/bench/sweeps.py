@@ -10,6 +10,7 @@ from itertools import product
 
 from kgen.errors import KgenError
 from kgen.tools.bench.cases import Case
+from kgen.wording import counted
 
 Axes = Mapping[str, Sequence[int]]
 WRITE = "write AXIS=FROM:TO, which doubles, or AXIS=EXTENT,EXTENT,…, such as --sweep b=1024:8192"
@@ -77,5 +78,7 @@ def part(cases: Sequence[Case], number: int, parts: int) -> list[Case]:
     """One part of the cases, each with small and large ones."""
     chosen = list(cases)[number - 1 :: parts]
     if not chosen:
-        raise KgenError(f"--part {number}/{parts} is empty: there are {len(cases)} cells", hint="ask for fewer parts")
+        raise KgenError(
+            f"--part {number}/{parts} of {counted(len(cases), 'cell')} is empty", hint="ask for fewer parts"
+        )
     return chosen
