@@ -7,10 +7,11 @@ from pathlib import Path
 
 import measured
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from kgen.errors import KgenError
-from kgen.tools.bench import compare
+from kgen.tools.bench import compare, figures
 from kgen.tools.bench.command import app
 from kgen.tools.bench.figures import Row
 from kgen.tools.bench.readings import time
@@ -160,6 +161,22 @@ def test_the_command_tells_what_moved(source: Path, tmp_path: Path) -> None:
     assert bench("--compare", source, after, "--fail-over", "5%", "--contenders", "flash-clifford")[0] == 0
 
 
+def test_to_compare_nothing_is_no_success_where_one_may_fail(source: Path, tmp_path: Path) -> None:
+    other = measured.write([replace(row, size="b=1 n=1") for row in SWEEP[:1]], tmp_path / "other.csv")
+    status, printed = bench("--compare", source, other)
+    assert status == 0 and "no cell was timed in both" in printed
+    assert bench("--compare", source, other, "--fail-over", "5%")[0] == 1
+
+
+def test_nothing_is_cut_on_a_terminal_of_80_columns() -> None:
+    moved = [row for row in SWEEP if row.size == "b=4096 n=512"]
+    found = compare.runs(moved, slowed(moved, 1.5))
+    for table in (compare.table(found), figures.table(moved)):
+        with (console := Console(width=80)).capture() as captured:
+            console.print(table)
+        assert "…" not in captured.get() and "flash-clifford" in captured.get()
+
+
 def test_the_command_compares_two_contenders(source: Path) -> None:
     status, printed = bench("--compare", source, "--contenders", "kgen,flash-clifford")
     assert status == 0 and "12 cells: 12 slower" in printed
@@ -180,6 +197,7 @@ def test_the_command_compares_two_contenders(source: Path) -> None:
         (["--compare", "SOURCE", "SOURCE", "--fail-over", "much"], "'much' is no percentage"),
         (["--compare", "SOURCE", "SOURCE", "--fail-over", "-5%"], "'-5%' is no percentage"),
         (["--compare", "SOURCE", "SOURCE", "--fail-over", "nan"], "'nan' is no percentage"),
+        (["--compare", "SOURCE", "SOURCE", "--only", "layer"], "no case has 'layer' in its name"),
         (["--compare", "SOURCE", "absent.csv"], "cannot read absent.csv"),
         (["--compare", "SOURCE", "benchmarks/results/h200.csv"], "it misses spread"),
     ],

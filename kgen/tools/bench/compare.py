@@ -18,7 +18,7 @@ from rich.table import Table
 from kgen.errors import KgenError
 from kgen.tools.bench.figures import Row, show
 from kgen.tools.bench.readings import read, time
-from kgen.tools.selection import must_exist
+from kgen.tools.selection import must_exist, unknown
 
 BROKEN = ("wrong", "failed")  # how the status of a contender starts that ran, and is not right
 
@@ -65,8 +65,8 @@ class Comparison:
         return sorted((pair for pair in self.pairs if pair.moved and pair.ratio < 1), key=lambda p: p.ratio)
 
     def worse(self, limit: float) -> bool:
-        """Whether a cell is slower by more than its spread and the share `limit`, or is not right any more."""
-        return bool(self.lost) or any(pair.ratio > 1 + limit for pair in self.slower)
+        """Whether a cell is slower by more than its spread and the share `limit`, or not right, or none was found."""
+        return bool(self.lost) or not self.pairs or any(pair.ratio > 1 + limit for pair in self.slower)
 
 
 def runs(before: Sequence[Row], after: Sequence[Row]) -> Comparison:
@@ -178,7 +178,7 @@ def command(before: Path | None, others: Sequence[Path], names: str, fail_over: 
 
 
 def _compared(paths: Sequence[Path], names: Sequence[str], only: str) -> Comparison:
-    rows = [[row for row in read(path, ["spread"]) if only in row.case] for path in paths]
+    rows = [_chosen(read(path, ["spread"]), only) for path in paths]
     must_exist(names, (row.contender for part in rows for row in part), "no contender {!r}")
     match rows:
         case [one] if len(names) == 2:
@@ -190,6 +190,13 @@ def _compared(paths: Sequence[Path], names: Sequence[str], only: str) -> Compari
                 "--compare takes two CSVs, or one and two --contenders",
                 hint="--compare BEFORE.csv AFTER.csv, or --compare RUN.csv --contenders kgen,NAME",
             )
+
+
+def _chosen(rows: Sequence[Row], only: str) -> list[Row]:
+    """The rows whose case has `only` in its name; KgenError for none."""
+    if found := [row for row in rows if only in row.case]:
+        return found
+    raise unknown(f"no case has {only!r} in its name", only, (row.case for row in rows))
 
 
 def summary(found: Comparison) -> list[str]:
@@ -224,12 +231,11 @@ def _named(row: Row) -> str:
 def table(found: Comparison) -> Table:
     """The cells that moved, slower ones first."""
     drawn = Table(box=None)
-    for title in ("case", "size", "dtype", "direction", "contender"):
-        drawn.add_column(title)
+    for title in ("cell", "contender"):
+        drawn.add_column(title, overflow="fold")
     for title in ("first, us", "second, us", "ratio", "spread"):
         drawn.add_column(title, justify="right", no_wrap=True)
     for pair in (*found.slower, *found.faster):
-        row = pair.after
         figures = f"{pair.before_us:.4g}", f"{pair.after_us:.4g}", f"{pair.ratio:.3f}", f"{pair.spread:.1%}"
-        drawn.add_row(row.case, row.size, row.dtype, row.direction, _contender(pair), *figures)
+        drawn.add_row(" ".join(_cell(pair.after)[1:]), _contender(pair), *figures)
     return drawn

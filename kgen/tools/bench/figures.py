@@ -155,7 +155,7 @@ def table(rows: list[Row]) -> Table:
     drawn.caption, drawn.caption_justify = Text("\n".join(floors(rows))), "left"
     for name in ("contender", "direction", "us", "±", "floor", "x floor", "peak MB", "error", "status"):
         words = name in ("contender", "direction", "status")  # which a narrow terminal breaks, rather than figures
-        drawn.add_column(name, justify="left" if words else "right", no_wrap=not words)
+        drawn.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for row in rows:
         numbers = (row.median_us, row.floor_us, row.ratio_to_floor, row.peak_mb)
         median, *texts = map(short, numbers)
