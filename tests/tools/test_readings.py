@@ -1,6 +1,7 @@
 """CSVs of the benchmark, read again: typed rows, or a mistake that says what is another."""
 
 import csv
+from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -60,6 +61,14 @@ def test_a_column_that_is_needed_must_be_there(tmp_path: Path) -> None:
     edited(path, "sprawl", "median_us")
     with pytest.raises(KgenError, match="has twice median_us"):
         read(path)
+
+
+@pytest.mark.parametrize("edit", [lambda text: b"\xef\xbb\xbf" + text, lambda text: text.replace(b"\n", b"\r\n")])
+def test_what_a_spreadsheet_saved_is_read(edit: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = measured.write(measured.sweep(), tmp_path / "a.csv")
+    before = read(path)
+    path.write_bytes(edit(path.read_bytes()))
+    assert read(path) == before
 
 
 @pytest.mark.parametrize("name", ["h200-overhead.csv", "h200-versions.csv"])

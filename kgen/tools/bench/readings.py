@@ -15,7 +15,6 @@ from kgen.tools.bench.figures import COLUMNS, OURS, Row
 
 DIRECTIONS = ("forward", "forward+backward")
 
-
 LATER = ("spread", "bytes_us", "instructions_us", "products_us", "binds", "gflops", "max_abs")
 ALWAYS = tuple(name for name in COLUMNS if name not in LATER)
 FIGURES = tuple(field.name for field in fields(Row) if field.type == float | None)
@@ -40,7 +39,7 @@ def cells(path: Path, needed: Iterable[str] = ALWAYS) -> list[dict[str, str]]:
 
 def _lines(path: Path, needed: Iterable[str]) -> list[tuple[Mark, dict[str, str]]]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.DictReader(file)
             _must_fit(path, list(lines.fieldnames or []), needed)
             return [_texts(Mark(str(path), lines.line_num, 1), line) for line in lines]
