@@ -158,8 +158,9 @@ _KNOWN = {name: row for row in SYNONYMS for name in row.names.split()}
 
 def hint(name: str) -> str | None:
     """What to write in place of a name that is no operation, if that is known."""
-    row = _KNOWN.get(name.lower().removesuffix("_"))
-    return str(row) if row else nearest(name, VOCABULARY)
+    lower = name.lower().removesuffix("_")
+    row = _KNOWN.get(lower)
+    return str(row) if row else nearest(lower if lower in VOCABULARY else name, VOCABULARY)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

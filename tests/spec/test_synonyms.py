@@ -144,7 +144,14 @@ def test_the_cross_product_is_that_of_three_dimensions() -> None:
 
 @pytest.mark.parametrize(
     ("name", "offered"),
-    [("sgpp", "sgp"), ("gpp", "gp"), ("norm_square", "norm_squared"), ("grade_rmsnorm", "grade_rms_norm")],
+    [
+        ("sgpp", "sgp"),
+        ("SGP", "sgp"),
+        ("Gelu", "gelu"),
+        ("gpp", "gp"),
+        ("norm_square", "norm_squared"),
+        ("grade_rmsnorm", "grade_rms_norm"),
+    ],
 )
 def test_a_slip_of_the_pen_is_understood(name: str, offered: str) -> None:
     assert hint(name) == f"did you mean {offered}?"
@@ -156,10 +163,10 @@ def test_what_is_not_near_has_no_hint(name: str) -> None:
 
 
 def test_functions_of_torch_are_never_taken_for_another() -> None:
-    """Of all of them: what is offered is the same function, which torch also has in place, with an underscore."""
+    """Of all: what is offered is the same function, which torch also has in place, with an underscore, or capitals."""
     names = {name for owner in (torch, F, torch.special, torch.linalg, torch.Tensor) for name in dir(owner)}
     offered = {name: hint(name) for name in names - set(VOCABULARY) - set(NAMES) if not name.startswith("_")}
-    wrong = {n: text for n, text in offered.items() if text and text != f"did you mean {n.removesuffix('_')}?"}
+    wrong = {n: text for n, text in offered.items() if text and text != f"did you mean {n.removesuffix('_').lower()}?"}
     assert {name: text for name, text in wrong.items() if name.lower().removesuffix("_") not in NAMES} == {}
 
 
