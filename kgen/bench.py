@@ -23,6 +23,7 @@ from kgen.tools.bench.race import DIRECTIONS, Run, Verdict, check, device_name, 
 from kgen.tools.bench.readings import read
 from kgen.tools.problem import Function, Problem, Tensors, in_double
 from kgen.tools.selection import must_exist
+from kgen.tools.targets import find_device
 
 __all__ = ["Row", "read", "run", "show", "sweep", "table", "write"]
 
@@ -88,7 +89,7 @@ def sweep(
 ) -> list[Row]:
     """The rows of `run` at every combination of the grid's extents; `make_inputs(b=…, n=…)` makes the inputs of one.
 
-    The rest is as in `run`. A cell whose inputs do not fit memory is one row that says so.
+    The rest is as in `run`. A cell that does not fit the device's memory is one row that says so.
     """
     rows: list[Row] = []
     for extents in product(*grid.values()):
@@ -200,8 +201,8 @@ def _skipped(case: str, sizes: Mapping[str, int], device: torch.device | str | N
         dtype="",
         contender="",
         direction="",
-        status="skipped: the inputs do not fit memory",
-        device=str(device or ""),
+        status="skipped: does not fit memory",
+        device=device_name(find_device(str(device or ""))),
         torch=str(torch.__version__),
         triton=triton_version(),
         kgen_digest="",

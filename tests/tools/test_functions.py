@@ -118,8 +118,10 @@ def test_a_sweep_has_every_combination_in_order() -> None:
             for b, n in ((1, 5), (1, 6), (2, 5))
             for name, s in (("scaled", "ok"), ("off", "wrong"))
         ),
-        ("b=2 n=6", "", "skipped: the inputs do not fit memory"),
+        ("b=2 n=6", "", "skipped: does not fit memory"),
     ]
+    expected = [torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.device("cpu")]
+    assert {row.device for row in rows} <= set(map(race.device_name, expected))
 
 
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
