@@ -7,7 +7,7 @@ from kgen.spec import names, signature
 TEMPLATE = """\
 # yaml-language-server: $schema=../kgen.schema.json
 kgen: 1  # the version of this format
-name: {name}  # the generated module's name: generated/{name}.py
+name: {name}  # the generated package's name: generated/{name}/
 doc: {doc}
 
 algebra:

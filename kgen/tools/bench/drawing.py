@@ -1,6 +1,6 @@
 """Drawing: charts of measurements as figures of matplotlib, and figures as files.
 
-In: the tables of `heatmaps.py` and `rates.py`, and a theme. Out: figures on a transparent ground whose ink is for light
+In: tables of `heatmaps.py` and `charts.py`, and a theme. Out: figures on a transparent ground whose ink is for light
 or for dark pages, in colours that are told apart without seeing red or green (Okabe and Ito's; cividis). The same chart
 gives the same bytes under one version of matplotlib: no dates, and names in SVG that follow from the content.
 """
