@@ -91,6 +91,9 @@ def sweep(
 
     The rest is as in `run`. A cell that does not fit the device's memory is one row that says so.
     """
+    for axis, each in grid.items():
+        if not each or min(each) < 1:
+            raise KgenError(f"extents {tuple(each)} of {axis} leave nothing to time", hint="extents start at 1")
     rows: list[Row] = []
     for extents in product(*grid.values()):
         sizes = dict(zip(grid, extents))
@@ -126,6 +129,8 @@ def _named(functions: Functions) -> dict[str, Function]:
 
 def _problem(inputs: Sequence[torch.Tensor], device: torch.device | str | None) -> Problem:
     """Without cotangents, which need results."""
+    if isinstance(inputs, torch.Tensor):
+        raise KgenError("inputs must be a sequence of tensors, not one", hint="[x] in place of x")
     if not inputs or not all(isinstance(x, torch.Tensor) for x in inputs):
         raise KgenError("inputs must be tensors, and at least one", hint="bind other arguments with functools.partial")
     places = {x.device for x in inputs}
@@ -145,6 +150,8 @@ def _with_cotangents(problem: Problem, function: Function) -> Problem:
         return torch.randn(x.shape, generator=random, device=x.device, dtype=torch.float32).to(x.dtype)
 
     results = problem.forward(function)
+    if strange := [type(x).__name__ for x in results if not isinstance(x, torch.Tensor)]:
+        raise KgenError(f"a result is of type {strange[0]}", hint="functions return a tensor, or a tuple of tensors")
     return Problem(problem.inputs, problem.leaves, problem.wanted, tuple(map(normal, results)))
 
 

@@ -129,6 +129,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "one name": (lambda: bench.run([scaled, scaled], inputs()), "two functions have one name"),
     "no inputs": (lambda: bench.run(scaled, []), "inputs must be tensors"),
     "a number": (lambda: bench.run(scaled, [torch.ones(2), 3.0]), "inputs must be tensors"),  # type: ignore[list-item]
+    "one tensor": (lambda: bench.run(scaled, torch.ones(2)), "a sequence of tensors"),  # type: ignore[arg-type]
+    "no result": (lambda: bench.run(lambda x, w: None, inputs()), "a result is of type NoneType"),
+    "a list of results": (lambda: bench.run(lambda x, w: [x], inputs()), "a result is of type list"),
+    "an extent of 0": (lambda: bench.sweep(scaled, inputs, {"b": (2, 0)}), "extents .2, 0. of b leave nothing to time"),
+    "no extent": (lambda: bench.sweep(scaled, inputs, {"b": ()}), "extents .. of b leave nothing to time"),
     "two devices": (
         lambda: bench.run(scaled, [torch.ones(2), torch.ones(2, device="meta")]),
         "inputs are on cpu and meta",
