@@ -168,6 +168,12 @@ def test_to_compare_nothing_is_no_success_where_one_may_fail(source: Path, tmp_p
     assert bench("--compare", source, other, "--fail-over", "5%")[0] == 1
 
 
+def test_one_cell_is_one_cell() -> None:
+    lines = compare.summary(compare.runs([*SWEEP[:1], replace(SWEEP[1], device="CPU")], SWEEP[:1]))
+    assert lines[0].startswith("1 cell: ") and lines[1].endswith(" mean of 1 cell")
+    assert lines[2:] == ["left out: 1 row of CPU, in one run alone"]
+
+
 def test_nothing_is_cut_on_a_terminal_of_80_columns() -> None:
     moved = [row for row in SWEEP if row.size == "b=4096 n=512"]
     found = compare.runs(moved, slowed(moved, 1.5))

@@ -19,6 +19,7 @@ from kgen.errors import KgenError
 from kgen.tools.bench.figures import Row, show
 from kgen.tools.bench.readings import read, time
 from kgen.tools.selection import must_exist, unknown
+from kgen.wording import counted
 
 BROKEN = ("wrong", "failed")  # how the status of a contender starts that ran, and is not right
 
@@ -76,7 +77,7 @@ def runs(before: Sequence[Row], after: Sequence[Row]) -> Comparison:
         names = [", ".join(dict.fromkeys(row.device for row in rows)) for rows in (before, after)]
         raise KgenError(f"measured on {names[0]} before, on {names[1]} after", hint="only one device can be compared")
     strangers = [row.device for row in (*before, *after) if row.device not in common]
-    told = [f"{strangers.count(name)} rows of {name}, in one run alone" for name in dict.fromkeys(strangers)]
+    told = [f"{counted(strangers.count(name), 'row')} of {name}, in one run alone" for name in dict.fromkeys(strangers)]
     first, second = ([row for row in rows if row.device in common] for rows in (before, after))
     found = _matched(first, second, _entry)
     lost = tuple(new for old, new in _both(first, second, _entry) if time(old) and new.status.startswith(BROKEN))
@@ -115,7 +116,7 @@ def _matched(before: Sequence[Row], after: Sequence[Row], key: Callable[[Row], K
     }
     return Comparison(
         tuple(pair for pair in pairs if pair),
-        left_out=tuple(f"{n} cell{'s' * (n > 1)} {what}" for what, n in counts.items() if n),
+        left_out=tuple(f"{counted(n, 'cell')} {what}" for what, n in counts.items() if n),
     )
 
 
@@ -207,10 +208,10 @@ def summary(found: Comparison) -> list[str]:
     counts = (
         f"{slower} slower and {faster} faster by more than their spread, {len(found.pairs) - slower - faster} within"
     )
-    lines = [f"{len(found.pairs)} cells: {counts}"]
+    lines = [f"{counted(len(found.pairs), 'cell')}: {counts}"]
     for name in dict.fromkeys(map(_contender, found.pairs)):
         ratios = [pair for pair in found.pairs if _contender(pair) == name]
-        lines.append(f"{name}: {mean(ratios):.3f} times as long, the geometric mean of {len(ratios)} cells")
+        lines.append(f"{name}: {mean(ratios):.3f} times as long, the geometric mean of {counted(len(ratios), 'cell')}")
     return [*lines, *_apart(found)]
 
 
