@@ -42,6 +42,8 @@ TORCH: dict[str, Callable[..., torch.Tensor]] = {
     "layer_norm": lambda s: F.layer_norm(s, s.shape[-1:], eps=1e-6),
     "reciprocal": torch.reciprocal,
     "square": torch.square,
+    "sqr": torch.square,
+    "relu2": lambda s: s.relu().square(),
     "pow": lambda s: s**3,
     "ln": torch.log,
     "log1p": torch.log1p,
