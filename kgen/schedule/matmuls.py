@@ -15,15 +15,17 @@ from kgen.schedule.draft import Draft, Step
 from kgen.schedule.factors import lies, operands, plainest
 from kgen.schedule.fusion import Fusion, fusion, rides, splits
 from kgen.schedule.grouping import contractions, levels
-from kgen.schedule.intermediates import substituted, under_all_names
+from kgen.schedule.intermediates import as_outputs, store_between, substituted, under_all_names
 from kgen.schedule.kernels import arithmetic, contract_kernel
 from kgen.schedule.placement import Summed, summed, targets
 from kgen.schedule.products import MATRIX, Contraction, Grid, Operand, Pairing, Product
 from kgen.schedule.program import Kernel
+from kgen.schedule.residuals import read_again
 from kgen.schedule.stages import add_stages
 
 STORED = Fusion((), ())  # the library multiplies, without a reason
 FACTORS = "stores factors of matrix products, in the order in which these read them"
+RESIDUALS = "stores what later steps would make anew, each of the results of all products before it"
 RESTS = "stores what products are added to"
 
 
@@ -72,6 +74,7 @@ class _Level:
         self.outputs = list(outputs)  # those that are still to be computed
         self.later = [f for o in outputs for f in o.fields]  # fields that are computed after the factors
         self.read = {a for n in postorder(self.later) for a in n.args}
+        self.residuals = dict[Node, Node]()  # fields that are stored with the factors, as later levels read them
         self.saved = set(under_all_names(draft.builder, {x: x for x in draft.saved.values()}))
 
     def add(self, dots: Sequence[Node]) -> list[Output]:
@@ -83,7 +86,7 @@ class _Level:
         table = self._steps(choice, early)
         table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}
         table.pop(self.builder.zero, None)
-        table = under_all_names(self.builder, table)
+        table = under_all_names(self.builder, table | self.residuals)
         saved = self.draft.saved
         self.draft.saved = dict(zip(saved, self.builder.substitute(list(saved.values()), table)))
         return substituted(self.builder, self.outputs, table)
@@ -199,8 +202,13 @@ class _Level:
 
     def _operands(self, choice: _Choice, early: Sequence[Output]) -> Sequence[Pairing]:
         found = operands(self.store, choice.products, choice.fusions, early)
+        again = read_again(self.store, choice.products, found.fresh, self.outputs)
+        tensors, where = store_between(self.graph, again, self.store.numbered("total"))
         why = {o.tensor.name: FACTORS for o in found.fresh} | {s.rest.tensor.name: RESTS for s in choice.added}
-        add_stages(self.draft, [*found.fresh, *early], self.later, why)
+        why |= {tensor.name: RESIDUALS for tensor in tensors}
+        beside = as_outputs(self.builder, tensors, where)
+        add_stages(self.draft, [*found.fresh, *beside, *early], self.later, why)
+        self.residuals = self.store.remember(tensors, where)
         return found.pairs
 
     def _new_result(self, c: Contraction) -> Operand:

@@ -54,7 +54,7 @@ def _purpose(kernel: Kernel, results: set[str]) -> str:
     held = {_plain(name.partition("_")[2]) for name in written}
     if roles == {"factor"}:
         return "_".join(["factors", *filter(None, held if len(held) == 1 else ())])
-    return PURPOSES.get(roles.pop(), "saved")
+    return PURPOSES.get(min(roles), "saved")  # "factors" where other fields lie beside these
 
 
 def _plain(name: str) -> str:

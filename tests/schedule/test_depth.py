@@ -69,8 +69,8 @@ def _kernel(reads: Sequence[Tensor], writes: Tensor) -> Kernel:
 @pytest.mark.parametrize("kind", chains.KINDS)
 def test_launches(kind: str) -> None:
     """Each layer adds as many steps to the forward as the others."""
-    forward = [len(programs(kind, layers)[0].steps) for layers in (4, 8, 12)]
-    backward = [len(programs(kind, layers)[1].steps) for layers in (4, 8, 12)]
+    forward = [len(programs(kind, layers)[0].steps) for layers in (8, 12, 16)]
+    backward = [len(programs(kind, layers)[1].steps) for layers in (8, 12, 16)]
     assert forward[2] - forward[1] == forward[1] - forward[0]
     assert backward[2] - backward[1] <= backward[1] - backward[0]
 
@@ -101,6 +101,20 @@ def test_what_was_renamed_is_remembered() -> None:
     b.declare(Tensor("x", (2, "b", "n"), ("0", "1")))
     (other,) = b.rename([field], names)
     assert other is not first and b.tensors[other.args[0].tensor].dims == (2, "b", "m")
+
+
+@pytest.mark.parametrize("kind", chains.KINDS)
+def test_residuals_are_read(kind: str) -> None:
+    """A forward makes each layer of the one before, as it was stored: its kernels read and compute what others do."""
+    first, middle, last = (_work(programs(kind, layers)[0]) for layers in (6, 10, 14))
+    assert all(c - b <= 1.2 * (b - a) for a, b, c in zip(first, middle, last))
+
+
+def _work(program: Program) -> tuple[int, int, int]:
+    """Fields that kernels read, and fields that steps write; instructions."""
+    read = sum(len(t.labels) for k in program.kernels for t in k.inputs)
+    written = sum(len(t.labels) for step in program.steps for t in step.written)
+    return read, written, sum(k.cost.total for k in program.kernels)
 
 
 def test_fields_among_many_axes() -> None:
