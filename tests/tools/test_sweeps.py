@@ -18,7 +18,7 @@ from kgen.errors import KgenError
 from kgen.tools.bench import bounds, command, progress, race, record, timing, warm
 from kgen.tools.bench.cases import Case
 from kgen.tools.bench.command import app
-from kgen.tools.bench.figures import ABSENT, COLUMNS, NO_KERNEL, SPENT, Row, doubts, write
+from kgen.tools.bench.figures import ABSENT, COLUMNS, INTERPRETED, NO_KERNEL, SPENT, Row, doubts, write
 from kgen.tools.bench.plan import Request, load_suite, plan
 from kgen.tools.bench.readings import read
 from kgen.tools.bench.sweeps import doubled, grid, parse_sweeps, part
@@ -231,7 +231,7 @@ ROW = Row(
     triton="3",
     kgen_digest="00",
 )
-NOW = record.Circumstances("CPU", "2", "3", {"vga2d": "00"})
+NOW = record.Circumstances("CPU", "2", "3", {"vga2d": "00"}, NO_KERNEL)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,7 @@ NOW = record.Circumstances("CPU", "2", "3", {"vga2d": "00"})
         ({"torch": "1"}, "torch 1, now 2"),
         ({"triton": ""}, "triton , now 3"),
         ({"kgen_digest": "11"}, "code of vga2d 11, now 00"),
+        ({"contender": INTERPRETED}, "contender kgen .Triton's interpreter., now kgen .torch reference"),
         ({"torch": "1", "kgen_digest": "11"}, "torch 1, now 2; code of vga2d 11, now 00"),
     ],
 )

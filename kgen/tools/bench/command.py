@@ -6,7 +6,7 @@ triton where there is a GPU; nothing of the generator.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -21,14 +21,14 @@ from kgen.tools.bench.bounds import free
 from kgen.tools.bench.cases import Case
 from kgen.tools.bench.compare import command as comparison
 from kgen.tools.bench.contenders import contenders, release, share_caches
-from kgen.tools.bench.figures import Row, doubts, remarks, show, table
+from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Row, doubts, remarks, show, table
 from kgen.tools.bench.floors import issue_rates, multiplying
 from kgen.tools.bench.plan import DTYPE, Request, plan, work
 from kgen.tools.bench.progress import Tracker, paced
 from kgen.tools.bench.race import DIRECTIONS, Run, circumstances, device_name, lost, matrix_rates, measure, untimed
 from kgen.tools.bench.sweeps import parse_part, parse_sweeps
 from kgen.tools.bench.warm import Cell, tasks, warm
-from kgen.tools.problem import load_module, parse_sizes
+from kgen.tools.problem import load_module, parse_sizes, runtime
 from kgen.tools.selection import must_exist
 from kgen.tools.targets import find_device
 
@@ -90,9 +90,13 @@ def main(
     """Time generated kernels against others and the device's floor. Exit status 1 if one of ours is not right."""
     try:
         if compare or between or fail_over:
+            timing_only = {"suite": suite, "kernel": kernel, "size": size, "sweep": sweep, "dtype": dtype, "out": out}
+            refuse_beside_a_comparison(timing_only | {"direction": direction, "peers": peers})
             raise typer.Exit(comparison(compare, targets or [], between, fail_over, only))
         for name, value in (("repetitions", repetitions), ("warmup", warmup), ("jobs", jobs)):
             refuse_none(name, value)
+        if not budget >= 0:
+            raise KgenError(f"--budget {budget:g} is no time", hint="seconds, from 0")
         request = Request(
             targets=tuple(targets or ()),
             suite=suite,
@@ -114,6 +118,13 @@ def main(
         say(str(mistake), error=True)
         raise typer.Exit(2) from None
     raise typer.Exit(1 if any(row.ours and row.failed for row in rows) else 0)
+
+
+def refuse_beside_a_comparison(given: Mapping[str, object]) -> None:
+    """Raise KgenError for options that say what to time, where nothing is timed."""
+    for name, value in given.items():
+        if value:
+            raise KgenError(f"--{name} says what to time, and a comparison times nothing", hint="leave it out")
 
 
 def refuse_none(name: str, value: int | None) -> None:
@@ -155,7 +166,9 @@ def missing(each: Cell, kept: record.Record, manner: Manner) -> tuple[str, ...]:
 def common(cases: Sequence[Case], generated: Path, device: torch.device) -> record.Circumstances:
     found = [circumstances(device, case, generated) for case in cases]
     digests = {case.module: each["kgen_digest"] for case, each in zip(cases, found)}
-    return record.Circumstances(found[0]["device"], found[0]["torch"], found[0]["triton"], digests)
+    kernels = runtime(load_module(cases[0].path(generated)), "device").runs_on_triton(device)
+    ran = OURS if device.type != "cpu" else INTERPRETED if kernels else NO_KERNEL
+    return record.Circumstances(found[0]["device"], found[0]["torch"], found[0]["triton"], digests, ran)
 
 
 def compile_beforehand(cells: Sequence[Cell], request: Request, manner: Manner) -> None:

@@ -71,7 +71,7 @@ def extents(size: str) -> dict[str, int]:
     """The extents in a text such as "b=4096 n=512"; KgenError where it is none."""
     pairs = [word.partition("=") for word in size.split()]
     if not all(axis and extent.isdecimal() for axis, _, extent in pairs):
-        raise KgenError(f"size {size!r} is not AXIS=EXTENT …")
+        raise KgenError(f"size {size!r} is not AXIS=EXTENT …", hint="`kgen.bench.sweep` names axes, `run` has none")
     return {axis: int(extent) for axis, _, extent in pairs}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgen.errors import KgenError
-from kgen.tools.bench.figures import ABSENT, COLUMNS, OURS, SPENT, Row, write
+from kgen.tools.bench.figures import ABSENT, COLUMNS, INTERPRETED, NO_KERNEL, OURS, SPENT, Row, write
 from kgen.tools.bench.readings import kept
 from kgen.write import locks
 
@@ -28,12 +28,15 @@ class Circumstances:
     torch: str
     triton: str
     digests: Mapping[str, str]
+    ran: str = OURS  # what functions are where there is no GPU: interpreted kernels, or their references
 
     def differences(self, row: Row) -> list[str]:
         """What is another in a row, each with both values."""
         package = row.case.partition(".")[0]
         pairs = {name: (getattr(row, name), getattr(self, name)) for name in ("device", "torch", "triton")}
         pairs[f"code of {package}"] = row.kgen_digest, self.digests.get(package, row.kgen_digest)
+        if {row.contender, self.ran} <= {INTERPRETED, NO_KERNEL}:
+            pairs["contender"] = row.contender, self.ran
         return [f"{name} {old}, now {new}" for name, (old, new) in pairs.items() if old != new]
 
 

@@ -33,7 +33,7 @@ def parse_sweeps(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _extents(text: str, axis: str, extents: str) -> tuple[int, ...]:
-    if not axis or not re.fullmatch(r"\d+(:\d+|(,\d+)*)", extents, re.ASCII):
+    if not axis or not re.fullmatch(r"\d{1,18}(:\d{1,18}|(,\d{1,18})*)", extents, re.ASCII):
         raise KgenError(f"{text!r} is no sweep", hint=WRITE)
     numbers = [int(number) for number in re.split("[:,]", extents)]
     if not all(numbers):
