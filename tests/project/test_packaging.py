@@ -115,7 +115,7 @@ def test_the_wheel_holds_the_package_and_its_templates(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kgen").rglob("*.py")}
     source = ROOT / "templates"
-    paths = [*source.glob("*.jinja"), *source.glob("runtime/*.py")]
+    paths = [*source.glob("*.jinja"), *source.glob("runtime/*.py"), *source.glob("bench/*.py")]
     templates = {f"kgen/_templates/{path.relative_to(source).as_posix()}" for path in paths}
     assert {"kgen/_templates/tile.jinja", "kgen/_templates/runtime/launch.py"} <= templates
     inside = {name for name in names if not name.partition("/")[0].endswith(".dist-info")}

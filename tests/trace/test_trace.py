@@ -301,7 +301,6 @@ MISTAKES = [
     ("return exp(x)", 10, 18, "exp needs a field as x, not a multivector", "pointwise(exp, x)"),
     ("return pointwise(gp, x)", 10, 24, "field function of one argument", "exp log"),
     ("return x >> y", 10, 14, "an even or an odd r", "even(r)"),
-    ("return sgp(x.grade(1), y, weight)", 10, 14, "weight has 10 paths", "weights(x, y)"),
     ("return weight[0, 1, 0] * x", 10, 14, "no path [0, 1, 0]", "000 011"),
     ("return weight * x", 10, 14, "takes no part in arithmetic", "weight[0, 1, 1]"),
     ("return x / y", 10, 14, "division by a multivector", "norm_squared"),
