@@ -59,8 +59,8 @@ def run(
     chosen = tuple(directions or (DIRECTIONS if problem.wanted else ["forward"]))
     must_exist(chosen, DIRECTIONS, "unknown direction {!r}")
     for name, value in (("repetitions", repetitions), ("warmup", warmup)):
-        if value is not None and value < 1:
-            raise KgenError(f"{name}={value} does nothing", hint=f"{name} starts at 1")
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise KgenError(f"{name}={value} is no number of calls", hint=f"{name} is a whole number from 1")
     first = next(iter(named.values()))
     problem = _with_cotangents(problem, reference or first)
     common = {
@@ -138,7 +138,10 @@ def _problem(inputs: Sequence[torch.Tensor], device: torch.device | str | None) 
         raise KgenError(f"inputs are on {' and '.join(sorted(map(str, places)))}", hint="give a device")
     asking = [i for i, x in enumerate(inputs) if x.requires_grad]
     wanted = asking or [i for i, x in enumerate(inputs) if x.is_floating_point()]
-    values = tuple(x.detach().to(device or x.device) for x in inputs)
+    place = find_device(str(device)) if device else inputs[0].device
+    if "meta" in (place.type, *(x.device.type for x in inputs)):
+        raise KgenError("inputs on the device meta have no values", hint="such as cpu or cuda")
+    values = tuple(x.detach().to(place) for x in inputs)
     leaves = tuple(x.detach().requires_grad_(i in wanted) for i, x in enumerate(values))
     return Problem(values, leaves, tuple(wanted), ())
 
@@ -192,13 +195,24 @@ def _rows(
     exact = in_double(problem) if reference else problem
     truth = reference or next(iter(named.values()))
     expected = {d: tuple(x.double() for x in DIRECTIONS[d](exact, truth)) for d in run.directions}
-    verdicts = [check(run, problem, entrant, expected, common["dtype"]) for entrant in entrants]
+    verdicts = [_checked(run, problem, entrant, expected, common["dtype"]) for entrant in entrants]
     if reference is None:  # what the first is compared with is itself
         verdicts[0] = {d: Verdict(verdict.status) for d, verdict in verdicts[0].items()}
     for direction in run.directions:
         found = [verdict[direction] for verdict in verdicts]
         least = Floor(traffic(problem, direction) / run.bandwidth)
         yield from race(run, problem, direction, entrants, found, least, common)
+
+
+def _checked(
+    run: Run, problem: Problem, entrant: Contender, expected: Mapping[str, Tensors], dtype: str
+) -> dict[str, Verdict]:
+    """Whether a function is right; KgenError where it writes to its inputs, which the others are given, too."""
+    before = [x._version for x in problem.inputs]
+    found = check(run, problem, entrant, expected, dtype)
+    if [x._version for x in problem.inputs] != before:
+        raise KgenError(f"{entrant.name} writes to its inputs", hint="let it copy them: each call is given the same")
+    return found
 
 
 def _skipped(case: str, sizes: Mapping[str, int], device: torch.device | str | None) -> Row:

@@ -139,8 +139,15 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "inputs are on cpu and meta",
     ),
     "direction": (lambda: bench.run(scaled, inputs(), directions=["back"]), "unknown direction 'back'"),
-    "repetitions": (lambda: bench.run(scaled, inputs(), repetitions=0), "repetitions=0 does nothing"),
-    "warmup": (lambda: bench.run(scaled, inputs(), warmup=-1), "warmup=-1 does nothing"),
+    "repetitions": (lambda: bench.run(scaled, inputs(), repetitions=0), "repetitions=0 is no number of calls"),
+    "warmup": (lambda: bench.run(scaled, inputs(), warmup=-1), "warmup=-1 is no number of calls"),
+    "half a call": (lambda: bench.run(scaled, inputs(), warmup=2.5), "warmup=2.5 is no number"),  # type: ignore[arg-type]
+    "in place": (
+        lambda: bench.run({"one": scaled, "two": lambda x, w: x.mul_(w)}, inputs(), directions=["forward"]),
+        "two writes to its inputs",
+    ),
+    "no device": (lambda: bench.run(scaled, inputs(), device="moon"), "no device 'moon'"),
+    "no values": (lambda: bench.run(scaled, inputs(), device="meta"), "on the device meta have no values"),
     "complex": (lambda: bench.run(scaled, [x.to(torch.complex64) for x in inputs()]), "how exact is 'complex64'"),
 }
 
