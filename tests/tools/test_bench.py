@@ -299,7 +299,7 @@ MISTAKES = {
     "repetitions": (["specs/vga2d.yaml", "--repetitions", "0"], "--repetitions 0 does nothing\n    hint: "),
     "warmup": (["specs/vga2d.yaml", "--warmup", "0"], "--warmup 0 does nothing\n    hint: --warmup starts at 1\n"),
     "jobs": (["specs/vga2d.yaml", "--jobs", "-1"], "--jobs -1 does nothing\n    hint: --jobs starts at 1\n"),
-    "budget": (["specs/vga2d.yaml", "--budget", "nan"], "--budget nan is no time\n    hint: seconds, from 0\n"),
+    "budget": (["specs/vga2d.yaml", "--budget", "nan"], "--budget nan is no time\n    hint: seconds; "),
     "endless extent": (["specs/vga2d.yaml", "--sweep", "b=" + "9" * 5000], "is no sweep\n"),
     "a size beside a comparison": (
         ["a.csv", "--compare", "b.csv", "--sweep", "b=2"],

@@ -5,6 +5,7 @@ complete after every case, with which a run that was ended goes on. Needs genera
 triton where there is a GPU; nothing of the generator.
 """
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -95,8 +96,8 @@ def main(
             raise typer.Exit(comparison(compare, targets or [], between, fail_over, only))
         for name, value in (("repetitions", repetitions), ("warmup", warmup), ("jobs", jobs)):
             refuse_none(name, value)
-        if not budget >= 0:
-            raise KgenError(f"--budget {budget:g} is no time", hint="seconds, from 0")
+        if math.isnan(budget):
+            raise KgenError("--budget nan is no time", hint="seconds; none is left from the start with 0 or fewer")
         request = Request(
             targets=tuple(targets or ()),
             suite=suite,
