@@ -6,6 +6,7 @@ stderr as `path:line:col: message` with a hint below. Everything heavy is import
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ from kgen.errors import KgenError
 if TYPE_CHECKING:
     from kgen.spec.model import Spec
     from kgen.write.tree import Changes
+
+Command = Callable[[typer.Context], None]
 
 SPECS = Path("specs")
 SCHEMA = Path("kgen.schema.json")
@@ -164,11 +167,13 @@ def verify(
     raise typer.Exit(run(targets, dtype or list(DTYPES), parse_sizes(size or []), device, generated))
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: [bold]kgen bench specs/vga3d.yaml --dtype bfloat16[/bold]",
-)
+def with_own_options(example: str) -> Callable[[Command], Command]:
+    """A command that is handed all that follows its name; its options and their help are its own app's."""
+    passed = {"allow_extra_args": True, "ignore_unknown_options": True}
+    return app.command(add_help_option=False, context_settings=passed, epilog=f"Example: [bold]{example}[/bold]")
+
+
+@with_own_options("kgen bench specs/vga3d.yaml --dtype bfloat16")
 def bench(context: typer.Context) -> None:
     """Time generated kernels against others and the device's floor. Needs torch; see [bold]kgen bench --help[/bold]."""
     from kgen.tools.bench.command import app as command
@@ -176,11 +181,7 @@ def bench(context: typer.Context) -> None:
     command(context.args, prog_name="kgen bench")
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: [bold]kgen plot benchmarks/results/NAME.csv --kind heatmap[/bold]",
-)
+@with_own_options("kgen plot benchmarks/results/NAME.csv --kind heatmap")
 def plot(context: typer.Context) -> None:
     """Draw what `kgen bench --out` measured. Needs matplotlib; see [bold]kgen plot --help[/bold]."""
     from kgen.tools.bench.plots import app as command
@@ -188,11 +189,7 @@ def plot(context: typer.Context) -> None:
     command(context.args, prog_name="kgen plot")
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Example: [bold]kgen aot generated/vga3d --target sm_90 --target gfx942[/bold]",
-)
+@with_own_options("kgen aot generated/vga3d --target sm_90 --target gfx942")
 def aot(context: typer.Context) -> None:
     """Compile generated kernels for GPUs without one. Needs torch and triton; see [bold]kgen aot --help[/bold]."""
     from kgen.tools.aot.command import app as command
