@@ -18,9 +18,9 @@ import typer
 
 from benchmarks import table
 from kgen.errors import KgenError
-from kgen.tools.bench.figures import Row
+from kgen.tools.bench.figures import DIRECTIONS, Row
 from kgen.tools.bench.heatmaps import opponent
-from kgen.tools.bench.readings import DIRECTIONS, circumstances, read, time
+from kgen.tools.bench.readings import circumstances, read, time
 
 FASTEST = "the fastest of them"
 PLOTS = Path("docs/plots")

@@ -35,11 +35,11 @@ from rich.table import Table
 
 from benchmarks.apart import Died, apart
 from benchmarks.by_hand import by_hand
-from kgen.console import say
+from kgen.console import say, show_all
 from kgen.errors import KgenError
 from kgen.tools.bench import timing
 from kgen.tools.bench.cases import Case
-from kgen.tools.bench.figures import show, spell
+from kgen.tools.bench.figures import spell
 from kgen.tools.bench.plan import add_peers, load_suite, select
 from kgen.tools.bench.race import DIRECTIONS, device_name, explain, label
 from kgen.tools.problem import Function, Problem, draw, load_module, runtime
@@ -259,7 +259,7 @@ def main(
             except Exception as failure:  # noqa: BLE001 (one case must not cost the others)
                 fresh = [lost(job, failure)]
             rows += fresh
-            show(table(fresh))
+            show_all(table(fresh))
             if out is not None:
                 write(rows, out)
 

@@ -20,7 +20,6 @@ from kgen.tools.problem import Function, Problem, draw, error, in_double, load_m
 
 COLUMNS = ("device", "torch", "threads", "case", "size", "contender", "direction", "processor_us", "ratio", "error")
 ROUNDS, CALLS = 6, 3
-DENSE = ("dense einsum", "plain torch")
 CPU = torch.device("cpu")
 
 

@@ -17,12 +17,11 @@ from typing import Annotated
 import typer
 
 from kgen.errors import KgenError
+from kgen.tools.bench.figures import DIRECTIONS, OURS
 from kgen.tools.bench.readings import cells
 
 Row = dict[str, str]
 
-OURS = "kgen"
-DIRECTIONS = ("forward", "forward+backward")
 END = "<!-- /benchmarks -->"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
+from kgen.console import show_all as show
 from kgen.errors import KgenError
 from kgen.tools.bench import timing
 from kgen.tools.bench.cases import TOLERANCE
 from kgen.tools.bench.contenders import Contender
-from kgen.tools.bench.figures import Floor, Row, show, table, write
+from kgen.tools.bench.figures import Floor, Row, table, write
 from kgen.tools.bench.race import DIRECTIONS, Run, Verdict, check, device_name, race, traffic, triton_version
 from kgen.tools.bench.readings import read
 from kgen.tools.problem import Function, Problem, Tensors, in_double

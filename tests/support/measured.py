@@ -1,13 +1,14 @@
 """Measurements that tests make up: rows of a benchmark's CSV, with every column, and files of them."""
 
 import csv
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kgen.tools.bench.figures import COLUMNS, Row
-from kgen.tools.bench.readings import DIRECTIONS
+from kgen.tools.bench.figures import COLUMNS, DIRECTIONS, INTERPRETED, NO_KERNEL, Row
 
+OURS_HERE = INTERPRETED if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0") else NO_KERNEL  # on a CPU
 DEVICE = "NVIDIA H200"
 BANDWIDTH, RATE = 4e6, 3e7  # bytes and operations a microsecond
 CASE = "vga3d.fused_gelu_sgp_norm"

@@ -16,6 +16,7 @@ from typing import Any
 import folders
 import pytest
 import torch
+from measured import OURS_HERE
 from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -47,7 +48,6 @@ CPU = torch.device("cpu")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZES = {"b": 6, "n": 5}
 BOTH = ["forward", "forward+backward"]
-OURS_HERE = INTERPRETED if os.environ.get("TRITON_INTERPRET", "0") not in ("", "0") else NO_KERNEL  # on CPU
 TRAFFIC = 4 * 3 * 4 * 30  # bytes of x, y and the result
 
 

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from kgen.tools.bench.axes import swept
 from kgen.tools.bench.charts import ARITHMETIC, SHARE, bars, lines, rooflines
-from kgen.tools.bench.figures import Row
+from kgen.tools.bench.figures import DIRECTIONS, Row
 from kgen.tools.bench.heatmaps import FASTEST, Heatmap, Panel, heatmaps
 from kgen.tools.bench.plots import KINDS, app, chosen
-from kgen.tools.bench.readings import DIRECTIONS, read
+from kgen.tools.bench.readings import read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

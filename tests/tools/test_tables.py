@@ -6,6 +6,7 @@ import pytest
 import typer
 
 from benchmarks import table
+from kgen.tools.bench.figures import DIRECTIONS
 from kgen.tools.bench.readings import cells
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def rows(case: str, **contenders: tuple[float, float]) -> str:
     return "".join(
         f"{case},n=3,float32,{name},{direction},{us or ''},4,{us / 4 or ''},1,,{status},GPU,2.1,3.1,00\n"
         for name, times in contenders.items()
-        for direction, us in zip(table.DIRECTIONS, times)
+        for direction, us in zip(DIRECTIONS, times)
         for status in (["ok"] if us else ["skipped"])
     )
 

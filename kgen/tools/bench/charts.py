@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from kgen.tools.bench.axes import along, gridded, held, swept
-from kgen.tools.bench.figures import Row
+from kgen.tools.bench.figures import DIRECTIONS, Row
 from kgen.tools.bench.heatmaps import reason
-from kgen.tools.bench.readings import DIRECTIONS, circumstances, extents, kernels, time
+from kgen.tools.bench.readings import circumstances, extents, kernels, time
 
 SHARE, ARITHMETIC = "share of copy bandwidth, %", "TFLOP/s"
 

@@ -15,14 +15,14 @@ from typing import Annotated
 import torch
 import typer
 
-from kgen.console import HELP, say, steps
+from kgen.console import HELP, say, show_all, steps
 from kgen.errors import KgenError
 from kgen.tools.bench import record, timing
 from kgen.tools.bench.bounds import free
 from kgen.tools.bench.cases import Case
 from kgen.tools.bench.compare import command as comparison
 from kgen.tools.bench.contenders import contenders, release, share_caches
-from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Row, doubts, remarks, show, table
+from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, Row, doubts, remarks, table
 from kgen.tools.bench.floors import issue_rates, multiplying
 from kgen.tools.bench.plan import DTYPE, Request, plan, work
 from kgen.tools.bench.progress import Tracker, paced
@@ -145,10 +145,10 @@ def execute(request: Request, manner: Manner) -> list[Row]:
     with record.opened(manner.out, common(planned.cases, request.generated, manner.device)) as kept:
         for target in planned.found:
             if target.remark:
-                show(f"{target.name}: {target.remark}")
+                show_all(f"{target.name}: {target.remark}")
         waiting = [(each, directions) for each in cells if (directions := missing(each, kept, manner))]
         if len(waiting) < len(cells):
-            show(f"{manner.out} has {len(cells) - len(waiting)} of {len(cells)} cells already")
+            show_all(f"{manner.out} has {len(cells) - len(waiting)} of {len(cells)} cells already")
         if waiting:
             compile_beforehand([each for each, _ in waiting], request, manner)
             race_all(prepared(request, manner, [each.case for each, _ in waiting]), waiting, kept)
@@ -165,11 +165,12 @@ def missing(each: Cell, kept: record.Record, manner: Manner) -> tuple[str, ...]:
 
 
 def common(cases: Sequence[Case], generated: Path, device: torch.device) -> record.Circumstances:
-    found = [circumstances(device, case, generated) for case in cases]
-    digests = {case.module: each["kgen_digest"] for case, each in zip(cases, found)}
+    found = {module: circumstances(device, case, generated) for module, case in {c.module: c for c in cases}.items()}
+    digests = {module: each["kgen_digest"] for module, each in found.items()}
+    first = next(iter(found.values()))
     kernels = runtime(load_module(cases[0].path(generated)), "device").runs_on_triton(device)
     ran = OURS if device.type != "cpu" else INTERPRETED if kernels else NO_KERNEL
-    return record.Circumstances(found[0]["device"], found[0]["torch"], found[0]["triton"], digests, ran)
+    return record.Circumstances(first["device"], first["torch"], first["triton"], digests, ran)
 
 
 def compile_beforehand(cells: Sequence[Cell], request: Request, manner: Manner) -> None:
@@ -182,7 +183,7 @@ def compile_beforehand(cells: Sequence[Cell], request: Request, manner: Manner) 
     with steps(f"compiling in {manner.jobs} processes") as tell:
         failed = warm(waiting, manner.jobs, manner.deadline, paced(tell))
     seconds = time.monotonic() - began
-    show(f"compiled {len(waiting) - failed} of {len(waiting)} in {seconds:.0f} s, the others when it is their turn")
+    show_all(f"compiled {len(waiting) - failed} of {len(waiting)} in {seconds:.0f} s, the others when it is their turn")
 
 
 def prepared(request: Request, manner: Manner, cases: Sequence[Case]) -> Run:
@@ -192,11 +193,11 @@ def prepared(request: Request, manner: Manner, cases: Sequence[Case]) -> Run:
         tell("timing copies, matrix products and instructions")
         bandwidth, rates = timing.copy_bandwidth(clock), matrix_rates(clock, multiplying(cases, generated))
         issued = issue_rates(clock, cases, generated)
-    show(f"{name}: a copy moves {bandwidth / 1e6:.3g} TB/s, read plus written")
+    show_all(f"{name}: a copy moves {bandwidth / 1e6:.3g} TB/s, read plus written")
     for dtype, rate in rates.items():
-        show(f"matrix products in {dtype} reach {rate / 1e6:.3g} TFLOP/s")
+        show_all(f"matrix products in {dtype} reach {rate / 1e6:.3g} TFLOP/s")
     for kind, found in issued.items():
-        show(f"{str(kind).removeprefix('torch.')}: {found}")
+        show_all(f"{str(kind).removeprefix('torch.')}: {found}")
     return Run(
         clock,
         bandwidth,
@@ -217,10 +218,10 @@ def race_all(run: Run, waiting: Sequence[tuple[Cell, tuple[str, ...]]], kept: re
         with tracker.item(f"{each.case.name} {each.key[1]} {each.case.dtype}") as tell:
             rows = rows_of(replace(run, directions=directions, tell=tell), each.case)
         for remark in remarks(rows):
-            show(remark)
-        show(table(rows))
+            show_all(remark)
+        show_all(table(rows))
         for doubt in doubts(rows):
-            show(doubt)
+            show_all(doubt)
         release(run.clock.device)
         kept.add(rows)
 

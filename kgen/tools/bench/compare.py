@@ -15,8 +15,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from kgen.console import show_all
 from kgen.errors import KgenError
-from kgen.tools.bench.figures import Row, show
+from kgen.tools.bench.figures import Row
 from kgen.tools.bench.readings import read, time
 from kgen.tools.selection import must_exist, unknown
 from kgen.wording import counted
@@ -172,9 +173,9 @@ def command(before: Path | None, others: Sequence[Path], names: str, fail_over: 
     limit = share(fail_over) if fail_over else None
     found = _compared([before, *others], [name.strip() for name in names.split(",")] if names else [], only)
     for line in summary(found):
-        show(line)
+        show_all(line)
     if found.slower or found.faster:
-        show(table(found))
+        show_all(table(found))
     return 1 if limit is not None and found.worse(limit) else 0
 
 

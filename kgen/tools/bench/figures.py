@@ -4,17 +4,15 @@ In: rows. Out: the same columns in the same order every time; what was not measu
 """
 
 import csv
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-WIDTH = 150  # of a table that is printed to a file or a pipe
+DIRECTIONS = ("forward", "forward+backward")
 OURS = "kgen"  # the contender; the others say that it was not kernels on a GPU
 INTERPRETED = f"{OURS} (Triton's interpreter)"
 NO_KERNEL = f"{OURS} (torch reference, no kernel ran)"
@@ -164,8 +162,3 @@ def table(rows: list[Row]) -> Table:
         status = row.status[:40] + (", busy" if row.busy else "")
         drawn.add_row(row.contender, row.direction, median, spread, *texts, worst, Text(status))
     return drawn
-
-
-def show(item: Table | str) -> None:
-    """Print at full width where the output is a file or a pipe, which has none of its own."""
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(item, markup=False, soft_wrap=isinstance(item, str))

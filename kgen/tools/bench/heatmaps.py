@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from kgen.tools.bench.axes import Axis, axis, gridded, held, swept
-from kgen.tools.bench.figures import Row
-from kgen.tools.bench.readings import DIRECTIONS, circumstances, extents, kernels, time
+from kgen.tools.bench.figures import DIRECTIONS, Row
+from kgen.tools.bench.readings import circumstances, extents, kernels, time
 
 FASTEST = "the fastest other"  # stands for no contender by name
 QUANTITIES = ("time", "peak memory")  # us, MiB

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from kgen.errors import KgenError
-from kgen.tools.bench import floors, timing
+from kgen.tools.bench import figures, floors, timing
 from kgen.tools.bench.cases import TOLERANCE, Case
 from kgen.tools.bench.contenders import Contender, contenders, precision
 from kgen.tools.bench.figures import INTERPRETED, NO_KERNEL, OURS, SPENT, Floor, Row
@@ -28,10 +28,9 @@ from kgen.tools.comparison import launches
 from kgen.tools.problem import Function, Problem, Tensors, draw, error, in_double, largest, load_module, shape
 
 SECONDS = 0.2  # spent on timing one contender in one direction
-DIRECTIONS: dict[str, Callable[[Problem, Function], Tensors]] = {
-    "forward": Problem.forward,
-    "forward+backward": Problem.both,
-}
+DIRECTIONS: dict[str, Callable[[Problem, Function], Tensors]] = dict(
+    zip(figures.DIRECTIONS, (Problem.forward, Problem.both), strict=True)
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from pathlib import Path
 from kgen.errors import KgenError, Mark
 from kgen.tools.bench.figures import COLUMNS, OURS, Row
 
-DIRECTIONS = ("forward", "forward+backward")
-
 LATER = ("spread", "bytes_us", "instructions_us", "products_us", "binds", "gflops", "max_abs")
 ALWAYS = tuple(name for name in COLUMNS if name not in LATER)
 FIGURES = tuple(field.name for field in fields(Row) if field.type == float | None)
