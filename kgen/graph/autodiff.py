@@ -73,12 +73,12 @@ def _propagate(
         if node not in relevant or node not in cotangents:
             continue
         total[node] = cotangent = b.add(*cotangents.pop(node))
-        if hint := b.hints.get(node):
-            b.name(cotangent, f"{'grad' if hint.startswith('grad') else prefix}_{hint}")
-        if node in first:
+        if node in first:  # whose cotangent has the name, for this is a part of it
             twin, names = first[node]
             cotangents.setdefault(twin, []).extend(b.rename([cotangent], names))
             continue
+        if hint := b.hints.get(node):
+            b.name(cotangent, f"{'grad' if hint.startswith('grad') else prefix}_{hint}")
         for argument, contribution in RULES[node.kind](b, node, cotangent):
             if argument in relevant:
                 cotangents.setdefault(argument, []).append(_unbroadcast(b, contribution, node, argument))
