@@ -68,7 +68,7 @@ def test_a_machine_without_a_profiler_is_told(monkeypatch: pytest.MonkeyPatch) -
 def test_the_page_has_the_figures_of_the_report() -> None:
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     with (ROOT / "benchmarks" / "results" / "h200-counters.csv").open(newline="", encoding="utf-8") as file:
-        found = [line for line in csv.DictReader(file) if line["case"] == "vga3d.fused_gelu_sgp_norm"]
+        found = list(csv.DictReader(file))
     assert found
     for line in found:
         columns = ("us", "instructions", "issue", "dram", "registers", "warps")

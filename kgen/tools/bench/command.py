@@ -28,7 +28,7 @@ from kgen.tools.bench.plan import DTYPE, Request, plan, work
 from kgen.tools.bench.progress import Tracker, paced
 from kgen.tools.bench.race import DIRECTIONS, Run, circumstances, device_name, lost, matrix_rates, measure, untimed
 from kgen.tools.bench.sweeps import parse_part, parse_sweeps
-from kgen.tools.bench.warm import Cell, tasks, warm
+from kgen.tools.bench.warm import Cell, Done, tasks, warm
 from kgen.tools.problem import load_module, parse_sizes, runtime
 from kgen.tools.selection import must_exist
 from kgen.tools.targets import find_device
@@ -147,11 +147,12 @@ def execute(request: Request, manner: Manner) -> list[Row]:
             if target.remark:
                 show_all(f"{target.name}: {target.remark}")
         waiting = [(each, directions) for each in cells if (directions := missing(each, kept, manner))]
+        waiting.sort(key=lambda pair: bool(kept.of(pair[0].key)))  # what has no figure yet comes first
         if len(waiting) < len(cells):
             show_all(f"{manner.out} has {len(cells) - len(waiting)} of {len(cells)} cells already")
         if waiting:
-            compile_beforehand([each for each, _ in waiting], request, manner)
-            race_all(prepared(request, manner, [each.case for each, _ in waiting]), waiting, kept)
+            done = compile_beforehand([each for each, _ in waiting], request, manner)
+            race_all(prepared(request, manner, [each.case for each, _ in waiting]), waiting, done, kept)
         return [row for each in cells for row in kept.of(each.key) if row.direction in ("", *manner.directions)]
 
 
@@ -173,17 +174,18 @@ def common(cases: Sequence[Case], generated: Path, device: torch.device) -> reco
     return record.Circumstances(first["device"], first["torch"], first["triton"], digests, ran)
 
 
-def compile_beforehand(cells: Sequence[Cell], request: Request, manner: Manner) -> None:
+def compile_beforehand(cells: Sequence[Cell], request: Request, manner: Manner) -> Done:
     """Fill the compilers' caches, if several processes may; what fails there is compiled, and told, in its turn."""
+    share_caches()  # also with those that an earlier run has filled
     if manner.jobs == 1:
-        return
-    share_caches()
+        return frozenset()
     waiting = tasks(request, cells, manner.directions, str(manner.device), manner.compiled)
     began = time.monotonic()
     with steps(f"compiling in {manner.jobs} processes") as tell:
-        failed = warm(waiting, manner.jobs, manner.deadline, paced(tell))
+        done = warm(waiting, manner.jobs, manner.deadline, paced(tell))
     seconds = time.monotonic() - began
-    show_all(f"compiled {len(waiting) - failed} of {len(waiting)} in {seconds:.0f} s, the others when it is their turn")
+    show_all(f"compiled {len(done)} of {len(waiting)} in {seconds:.0f} s, the others when it is their turn")
+    return done
 
 
 def prepared(request: Request, manner: Manner, cases: Sequence[Case]) -> Run:
@@ -211,12 +213,13 @@ def prepared(request: Request, manner: Manner, cases: Sequence[Case]) -> Run:
     )
 
 
-def race_all(run: Run, waiting: Sequence[tuple[Cell, tuple[str, ...]]], kept: record.Record) -> None:
+def race_all(run: Run, waiting: Sequence[tuple[Cell, tuple[str, ...]]], done: Done, kept: record.Record) -> None:
     """Measure cells; each is shown, and kept, when it is done."""
     tracker = Tracker(len(waiting))
     for each, directions in waiting:
         with tracker.item(f"{each.case.name} {each.key[1]} {each.case.dtype}") as tell:
-            rows = rows_of(replace(run, directions=directions, tell=tell), each.case)
+            now = replace(run, directions=directions, ready=each.ready(done), tell=tell)
+            rows = rows_of(now, each.case)
         for remark in remarks(rows):
             show_all(remark)
         show_all(table(rows))

@@ -139,10 +139,11 @@ def refuse(given: Sequence[Work], device: torch.device) -> None:
 
 
 def add_peers(folder: Path) -> None:
-    """Make packages in `folder`, and in its folders, importable, behind all that already is."""
+    """Make packages in `folder`, in its folders and in their `src`, importable, behind all that already is."""
     if not folder.is_dir():
         raise KgenError(f"no folder {folder}", hint="--peers names a folder of packages")
-    places = [folder, *sorted(p for p in folder.iterdir() if p.is_dir())]
+    inside = sorted(p for p in folder.iterdir() if p.is_dir())
+    places = [folder, *inside, *(p / "src" for p in inside if (p / "src").is_dir())]
     if not any(_modules(place) for place in places):
         raise KgenError(f"no package in {folder}, nor in its folders", hint="--peers names a folder of packages")
     sys.path += [str(place.resolve()) for place in places if str(place.resolve()) not in sys.path]

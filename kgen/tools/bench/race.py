@@ -10,7 +10,7 @@ import importlib.metadata
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,7 @@ class Run:
     deadline: float  # no compilation starts after it; on time.monotonic's clock
     issued: Mapping[torch.dtype, Rates] = field(default_factory=dict)  # instructions, for each arithmetic of the cases
     directions: tuple[str, ...] = tuple(DIRECTIONS)
+    ready: Collection[str] = ()  # contenders of this case that are compiled already, whatever the time
     repetitions: int | None = None  # of each contender in each direction; None: as many as SECONDS have place for
     warmup: int | None = None  # calls before those that count
     tell: Callable[[str], None] = lambda text: None  # called before each step, with what it is
@@ -77,7 +78,7 @@ def check(
     for direction in run.directions:
         if contender.function is None:
             verdicts[direction] = Verdict(contender.status)
-        elif contender.compiled and time.monotonic() > run.deadline:
+        elif contender.compiled and contender.name not in run.ready and time.monotonic() > run.deadline:
             verdicts[direction] = Verdict(SPENT)
         else:
             timing.poison(run.clock.device, problem.forward_bytes)

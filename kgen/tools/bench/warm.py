@@ -1,13 +1,13 @@
 """Compilation beforehand, in processes side by side, so that what is timed finds its code in the caches on disk.
 
 In: a request, the numbers of its cells, and how many processes may run. Out: nothing but full caches, Triton's and
-Inductor's, and how many compilations failed. A process that fails, crashes or takes too long is ended, and nothing is
+Inductor's, and which compilations succeeded. A process that fails, crashes or takes too long is ended, and nothing is
 lost: its contender is compiled when its turn comes, and what is wrong with it becomes its row there. Inductor's choices
 by timing are not kept, since processes that share a device disturb each other's times: they are made in the run.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from kgen.tools.bench.race import DIRECTIONS, size_of
 from kgen.tools.problem import draw, load_module
 
 PATIENCE = 150.0  # seconds for one contender of one cell
+Done = Set[tuple[int, int]]  # of a cell the contenders that are in the caches, by their numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Cell:
     def installed(self) -> dict[str, bool]:
         return {each.name: each.function is not None for each in self.contenders}
 
+    def ready(self, done: Done) -> set[str]:
+        """The contenders that were compiled beforehand."""
+        return {each.name for place, each in enumerate(self.contenders) if (self.number, place) in done}
+
 
 def tasks(
     request: Request, cells: Sequence[Cell], directions: tuple[str, ...], device: str, compiled: bool
@@ -74,16 +79,17 @@ def tasks(
     return found
 
 
-def warm(waiting: Sequence[Task], jobs: int, deadline: float, advance: Callable[[str], None]) -> int:
-    """Compile in `jobs` processes until the deadline on time.monotonic's clock; how many did not succeed."""
-    failed = len(waiting)
+def warm(waiting: Sequence[Task], jobs: int, deadline: float, advance: Callable[[str], None]) -> Done:
+    """Compile in `jobs` processes until the deadline on time.monotonic's clock."""
+    done = set[tuple[int, int]]()
     with closing(workers.results(compile_one, waiting, jobs, PATIENCE)) as results:
-        for number, (_, result, _) in enumerate(results, 1):
-            failed -= result == ""
+        for number, (task, result, _) in enumerate(results, 1):
+            if result == "":
+                done.add((task.cell, task.contender))
             advance(f"{number} of {len(waiting)}")
             if time.monotonic() > deadline:
                 break
-    return failed
+    return done
 
 
 def compile_one(task: Task) -> str:
