@@ -143,7 +143,7 @@ def _modules(spec: Spec) -> str:
     wanted[f".{RUNTIME}.blades"] = {"_on_blades": "on_blades"} if "_on_blades(" in classes else {}
     imports = "\n".join(_imports(module, found) for module, found in sorted(wanted.items()) if found)
     head = _header(spec, f"Modules of {spec.name}: parameters and options around its functions.", stamp.MODULES)
-    typed = ": _Any = " in classes
+    typed = ": _Any" in classes
     return _finished("modules", h=head, typed=typed, imports=laid_out(imports).strip(), classes=classes)
 
 

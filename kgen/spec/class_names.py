@@ -2,7 +2,8 @@
 
 A class stands beside the constants and functions of the generated module. Parameters, sizes and options become
 attributes of an `nn.Module`, whose own attributes they must not hide. A parameter's name may have parts, such as
-`linear.weight` and `layers.0.weight`: modules within the module hold it.
+`linear.weight` and `layers.0.weight`: modules within the module hold it. Where all start with numbers, as those of an
+`nn.Sequential` do, the module is a list.
 """
 
 import re
@@ -23,6 +24,7 @@ ATTRIBUTES = (  # of every nn.Module
     *("requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train"),
     *("training", "type", "xpu", "zero_grad", "reset_parameters"),
 )
+LIST = ("append", "extend", "insert", "pop")  # attributes of an nn.ModuleList besides
 WIDTH = 80  # of a parameter's name: with `self.` it is on one line
 NUMBER = re.compile(r"0|[1-9][0-9]{0,2}")
 CONSTRUCTOR = ("self", "device", "dtype")  # what every constructor takes besides
@@ -74,27 +76,26 @@ def _check_parts(name: str, parts: Sequence[str], taken: Sequence[str]) -> None:
         raise KgenError(f"{names.shown(name)} cannot name a parameter", hint=f"it has more than {WIDTH} characters")
     if not all(parts):
         raise KgenError(f"{names.shown(name)} has an empty part", hint="one dot between two parts: linear.weight")
-    if parts[0].isdigit():
-        hint = "a number has its place in a list: layers.0.weight"
-        raise KgenError(f"{names.shown(name)} starts with a number", hint=hint)
-    check_attribute(parts[0], what, taken)
+    if not NUMBER.fullmatch(parts[0]):
+        _check_part(parts[0], what, taken)
     for part in parts[1:]:
         if not NUMBER.fullmatch(part):
-            _check_part(part, what)
+            _check_part(part, what, ())
 
 
-def _check_part(part: str, what: str) -> None:
+def _check_part(part: str, what: str, taken: Sequence[str]) -> None:
     if part[0].isdigit():
         hint = "places in a list are 0 to 999, without leading zeros"
         raise KgenError(f"{names.shown(part)} cannot name {what}", hint=hint)
-    check_attribute(part, what, ())
+    check_attribute(part, what, taken)
 
 
 def _check_beside(name: str, other: str) -> None:
     """Refuse two parameters one of which would be held by the other, or by what cannot hold both."""
     parts, those = name.split("."), other.split(".")
     common = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(parts, those))]
-    both, around = f"`{name}` and {names.shown(other)} cannot both be parameters", ".".join(common)
+    both = f"`{name}` and {names.shown(other)} cannot both be parameters"
+    around = ".".join(common) or "the module"
     if len(common) in (len(parts), len(those)):
         raise KgenError(both, hint=f"{around} is a tensor, or a module with parameters")
     a, b = (found[len(common) :] for found in (parts, those))

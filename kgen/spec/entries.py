@@ -134,7 +134,8 @@ AXIS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer", "minim
 Dims = Annotated[Texts, WithJsonSchema({"type": "array", "items": AXIS})]
 _TYPE_PATTERN = r"^(multivector|even|odd|scalar|grades\(.*\)|weights\(.*\))(\s*\[.*\])?$"
 TYPE: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _TYPE_PATTERN}, {"type": "array", "items": AXIS}]}
-PARAMETER = r"^[A-Za-z][A-Za-z0-9_]*(\.([A-Za-z][A-Za-z0-9_]*|0|[1-9][0-9]{0,2}))*$"  # a name
+_NAME, _PLACE = r"[A-Za-z][A-Za-z0-9_]*", r"0|[1-9][0-9]{0,2}"
+PARAMETER = rf"^({_NAME}|({_PLACE})\.({_NAME}|{_PLACE}))(\.({_NAME}|{_PLACE}))*$"  # its name
 INITIALISATION: dict[str, Any] = {"type": "string", "pattern": r"^(zeros|ones|(normal|uniform)\s*\(.*\))$"}
 
 

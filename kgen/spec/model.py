@@ -17,6 +17,7 @@ Settings = Mapping[str, Case]  # a case for each switch of a module, by name
 
 ELLIPSIS = "..."  # in a memory order: any number of leading axes, flattened to the axis `b`
 PRECISIONS = {"tf32": "one pass of tf32", "tf32x3": "three passes of tf32", "ieee": "full fp32"}
+EVERY = ".*"  # ends what stands for all keys of a module in a state dict
 COMPONENT_AXES = ("blade", "path", "grade")  # dims of a tensor that enumerate fields instead of carrying them
 
 
@@ -181,7 +182,7 @@ class Module:
     switches: tuple[Switch, ...]
     sizes: tuple[tuple[str, str], ...]  # each axis of a parameter with the constructor's argument for its extent
     parameters: tuple[Parameter, ...]
-    ignored: tuple[str, ...]  # keys of other libraries' state dicts that are no parameters
+    ignored: tuple[str, ...]  # keys of other libraries' state dicts that are no parameters; `layer.*` are all of one
     mark: Mark
 
     @property

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from kgen.errors import KgenError
 from kgen.spec import names
 from kgen.spec.choices import WORD, choice, nearest
-from kgen.spec.class_names import check_class, check_constructor, check_parameter
+from kgen.spec.class_names import LIST, check_class, check_constructor, check_parameter
 from kgen.spec.document import Document, Place
-from kgen.spec.model import Choice, Kernel, Module, Parameter, Switch
+from kgen.spec.model import EVERY, Choice, Kernel, Module, Parameter, Switch
 from kgen.spec.parameter_forms import parameters
 from kgen.spec.schema import ModuleForm, SpecForm
 
-KEY = re.compile(r"[A-Za-z0-9_.]{1,200}")  # of a state dict
+KEY = re.compile(r"[A-Za-z0-9_.]{1,200}(\.\*)?")  # of a state dict, or all keys of a module within
 
 
 def modules(document: Document, form: SpecForm, kernels: Sequence[Kernel]) -> tuple[Module, ...]:
@@ -133,7 +133,7 @@ def _check_names(
     if "self" in {argument.name for argument in kernel.inputs} - held:
         with document.noting((*here, "kernel")):
             raise KgenError("`self` is an input of the module's kernel", hint="which forward, a method, cannot take")
-    taken: list[str] = []
+    taken = [*LIST] if any(name.split(".")[0].isdigit() for name in entry.parameters) else []
     for option in kernel.options:
         with document.noting((*here, "kernel")):
             check_constructor(option.name, f"an option of module {names.shown(str(here[-1]))}", taken)
@@ -156,10 +156,11 @@ def _check_ignored(document: Document, here: Place, entry: ModuleForm) -> None:
     for i, key in enumerate(entry.ignore):
         with document.noting((*here, "ignore", i)):
             if not KEY.fullmatch(key):
-                hint = "keys are ASCII letters, digits, underscores and dots"
+                hint = "keys are ASCII letters, digits, underscores and dots; `layer.*` are all of a layer"
                 raise KgenError(f"{names.shown(key)} is not a key of a state dict", hint=hint)
-            if key in entry.parameters or key in entry.ignore[:i]:
-                what = "a parameter" if key in entry.parameters else "listed twice"
+            held = [n for n in entry.parameters if n == key or (key.endswith(EVERY) and n.startswith(key[:-1]))]
+            if held or key in entry.ignore[:i]:
+                what = "a parameter" if key in held else f"of parameter {held[0]}, too" if held else "listed twice"
                 raise KgenError(
                     f"{names.shown(key)} is {what}", hint="`ignore` lists keys that are no parameters, once"
                 )

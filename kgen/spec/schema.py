@@ -202,14 +202,17 @@ class ModuleForm(Form):
         dict[str, ParameterEntry],
         BeforeValidator(mapping),
         Field(
-            description="The parameters by their names in the state_dict, such as weight, linear.weight or "
-            "layers.0.weight, each with its initialisation.",
+            description="The parameters by their names in the state_dict, such as weight, linear.weight, "
+            "layers.0.weight or 0.weight, each with its initialisation.",
             json_schema_extra={"propertyNames": {"pattern": PARAMETER}},
         ),
     ]
     ignore: Annotated[
         Texts,
-        Field(description="Keys that other libraries' state dicts have besides; loading takes no notice of them."),
+        Field(
+            description="Keys that other libraries' state dicts have besides, layer.* for all that start with layer.; "
+            "loading takes no notice of them."
+        ),
     ] = []
 
 

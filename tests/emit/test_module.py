@@ -17,6 +17,7 @@ from folders import copied
 from imports import PACKAGE, packages
 from modules import DEVICE, SHIPPED, draw, module
 
+from kgen.emit.text.docstrings import docstring
 from kgen.pipeline import generate
 from kgen.spec.load import load
 
@@ -311,3 +312,15 @@ def test_inputs_stay_on_their_device() -> None:
     of = module("vga2d")
     inputs = draw(of, "geometric_product", {"b": 2, "n": 3})
     assert of.geometric_product(*inputs.values()).device.type == DEVICE.type
+
+
+def test_overlong_lines_of_docstrings_take_several() -> None:
+    names = ", ".join(f"input{i}" for i in range(20))
+    text = docstring(
+        ["Title.", "", f"    out: of {names}.", f"Differentiable in {names}.", "", "    short: as it was."]
+    )
+    lines = text.splitlines()
+    assert all(len(line) <= 120 for line in lines) and " ".join(text.split()).count(f"{names}.") == 2
+    assert lines[0] == "Title." and lines[2].startswith("        out: of input0, input1")
+    assert lines[3].startswith(" " * 12 + "input") and lines[5].startswith("    input")
+    assert lines[7] == " " * 8 + "short: as it was."

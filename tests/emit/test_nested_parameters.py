@@ -1,4 +1,7 @@
-"""Parameters with dotted names: state dicts of torch's own modules load as they are, and give what those compute."""
+"""Parameters with dotted names: state dicts of torch's own modules load as they are, and give what those compute.
+
+Also those of an `nn.Sequential` itself, whose keys start with numbers.
+"""
 
 import copy
 import inspect
@@ -43,6 +46,16 @@ modules:
       net.2.bias: {input: vb, init: zeros}
       gain: ones
     ignore: [net.1.slope, net.2.mask, mask]
+  Sequential:
+    kernel: perceptron
+    sizes: {i: super, h: range, o: torch}
+    parameters:
+      0.weight: {input: w, init: uniform(i)}
+      0.bias: {input: wb, init: uniform(i)}
+      2.0.weight: {input: v, init: normal(h)}
+      2.0.bias: {input: vb, init: zeros}
+      2.2.0: {input: gain, init: ones}
+    ignore: [2.0.mask, 1.*, 2.1.*]
   Steered:
     kernel: steered
     sizes: {n: range, m: torch}
@@ -119,7 +132,7 @@ def test_attributes_are_the_peers(nested: ModuleType) -> None:
     assert type(inner) is nn.Module and inner.weight.shape == (3, 2, 3) and inner.bias.shape == (1, 3, 1)
     assert steered.mix[0].shape == (3,)
     for name, parameter in steered.named_parameters():
-        assert eval(f"steered.{attribute(name)}", {"steered": steered}) is parameter
+        assert eval(f"steered{attribute(name)}", {"steered": steered}) is parameter
 
 
 def test_strict_loading_says_what_is_missing_and_unexpected(nested: ModuleType) -> None:
@@ -132,6 +145,62 @@ def test_strict_loading_says_what_is_missing_and_unexpected(nested: ModuleType) 
         own.load_state_dict({**peer.state_dict(), "net.0.scale": torch.ones(2)})
     with pytest.raises(RuntimeError, match="size mismatch for net.0.weight"):
         nested.Perceptron(4, 5, 2, device=DEVICE).load_state_dict(peer.state_dict())
+
+
+class Gain(nn.Module):
+    """A parameter that is called as if in a list."""
+
+    def __init__(self, gain: Tensor) -> None:
+        super().__init__()
+        self.register_parameter("0", nn.Parameter(gain))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.get_parameter("0")
+
+
+def sequential() -> nn.Sequential:
+    """The perceptron as torch's own sequence, with others' constants in it."""
+    torch.manual_seed(3)
+    constant = nn.Identity()
+    constant.register_buffer("scale", torch.ones(2))
+    constant.inner = nn.BatchNorm1d(4)
+    inside = nn.Sequential(nn.Linear(5, 2), constant, Gain(torch.randn(2)))
+    return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), inside).to(DEVICE, torch.float64)
+
+
+@pytest.mark.parametrize("prefix", ["", "1."])
+def test_a_sequence_of_torch_modules_is_a_list(nested: ModuleType, prefix: str) -> None:
+    """Its state dict loads, also where it is part of another's; keys, order, values and gradients are the same."""
+    peer, own = sequential(), nested.Sequential(3, 5, 2, device=DEVICE, dtype=torch.float64)
+    around = [nn.Sequential(nn.Identity(), x) if prefix else x for x in (own, peer)]
+    around[0].load_state_dict(around[1].state_dict(), strict=True)
+    keys = [key for key in peer.state_dict() if not key.startswith("2.1.")]
+    assert list(own.state_dict()) == keys == ["0.weight", "0.bias", "2.0.weight", "2.0.bias", "2.2.0"]
+    assert [name for name, _ in own.named_parameters()] == keys and "2.1.inner.running_mean" in peer.state_dict()
+    x = torch.randn(4, 3, dtype=torch.float64, device=DEVICE)
+    for function in (own, copy.deepcopy(own), pickle.loads(pickle.dumps(own)), whole_graph(own)):
+        close(function(x), peer(x))
+    own(x).sin().sum().backward()
+    peer(x).sin().sum().backward()
+    for name in keys:
+        assert own.get_parameter(name).grad.any()
+        close(own.get_parameter(name).grad, peer.get_parameter(name).grad)
+
+
+def test_a_list_says_what_does_not_fit(nested: ModuleType) -> None:
+    own, state = nested.Sequential(3, 5, 2, device=DEVICE), sequential().state_dict()
+    with pytest.raises(RuntimeError, match='Unexpected key.*"2.3.scale"'):
+        own.load_state_dict({**state, "2.3.scale": torch.ones(2)})
+    with pytest.raises(RuntimeError, match='Missing key.*"2.0.bias"'):
+        own.load_state_dict({key: x for key, x in state.items() if key != "2.0.bias"})
+    with pytest.raises(RuntimeError, match=r"size mismatch for 2.2.0: .*\[3\].*\[2\]"):
+        own.load_state_dict({**state, "2.2.0": torch.ones(3)})
+
+
+def test_a_list_is_called_by_its_arguments(nested: ModuleType) -> None:
+    own = nested.Sequential(3, 5, 2)
+    assert repr(own).startswith("Sequential(\n  super=3, range=5, torch=2\n  (0): Module()")
+    assert own[2][0].weight is own.get_parameter("2.0.weight") and len(own) == 3
 
 
 @pytest.mark.parametrize("prefix", ["", "1."])
@@ -230,6 +299,6 @@ def test_the_class_reads_as_written_by_hand(nested: ModuleType) -> None:
     ):
         assert line in source
     assert "self.net[0] =" not in source and "self.net[1]" not in source
-    for of in (nested.Perceptron, nested.Steered):
+    for of in (nested.Perceptron, nested.Steered, nested.Sequential):
         text = inspect.getsource(of)
         assert black.format_str(text, mode=black.Mode(line_length=120)).strip() == text.strip()

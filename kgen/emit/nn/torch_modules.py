@@ -9,10 +9,10 @@ from typing import Any
 
 from kgen.emit.nn.docstrings import document, kernels_in_words
 from kgen.emit.nn.extents import COUNTED, Around, spelled, switches_of
-from kgen.emit.nn.holders import attribute, holders, statement
+from kgen.emit.nn.holders import attribute, held, holders, is_list, statement
 from kgen.emit.nn.settings import expression, quoted, statements
 from kgen.emit.text.constants import tensors
-from kgen.spec.model import Case, Kernel, Module, Parameter, Settings, Spec, Switch
+from kgen.spec.model import EVERY, Case, Kernel, Module, Parameter, Settings, Spec, Switch
 from kgen.spec.private_names import definition_name
 
 
@@ -24,14 +24,15 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
     constructed = [*module.arguments, *(name for name, _, _ in _options(a))]
     filled = [(p.input, _filled(a, p)) for p in module.parameters if p.shape is not None or p.grades]
     passed = [t.name for t in inputs if t.name not in kept.keys() - dict(filled)]
-    torch = _seen("torch", constructed)
+    torch, names = _seen("torch", constructed), [p.name for p in module.parameters]
     return {
         "name": module.name,
         "definition": definition_name(module.name),
         "hidden": _hidden(a, constructed, passed),
         "torch": torch,
         "error": _seen("ValueError", constructed),
-        "initialise": f"{torch}.nn.Module.__init__(self)" if "super" in constructed else "super().__init__()",
+        "base": "ModuleList" if is_list(names) else "Module",
+        "initialise": _initialise(names, constructed),
         "doc": document(a),
         "sizes": module.arguments,
         "options": _options(a),
@@ -46,10 +47,11 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
         "kernel": _function(a.usual, passed) if len(module.kernels) == 1 else _fresh("function", passed),
         "choice": _choice(a, passed) if len(module.kernels) > 1 else "",
         "arguments": ", ".join(
-            [f"self.{attribute(kept[t.name].name)}" if t.name in kept.keys() - dict(filled) else t.name for t in inputs]
+            [f"self{attribute(kept[t.name].name)}" if t.name in kept.keys() - dict(filled) else t.name for t in inputs]
             + [f"{o.name}=self.{o.name}" for o in a.usual.options]
         ),
-        "ignored": _listed(module.ignored),
+        "ignored": _listed([key for key in module.ignored if not key.endswith(EVERY)]),
+        "ignored_within": _listed([key.removesuffix("*") for key in module.ignored if key.endswith(EVERY)]),
         "repr": ", ".join(f"{n}={{self.{n}}}" for n in [*module.arguments, *(o.name for o in a.usual.options)]),
         "own_repr": ", ".join(f"{s.name}={{self.{s.name}!r}}" for s in module.switches),
     }
@@ -112,7 +114,7 @@ def _filled(a: Around, p: Parameter) -> str:
     def axis(settings: Settings) -> str:
         return str([d for d, _ in a.dims(p, settings)].index("blade"))
 
-    values = f"self.{attribute(p.name)}.reshape({expression(switches, whole)})"
+    values = f"self{attribute(p.name)}.reshape({expression(switches, whole)})"
     if not p.grades:
         return values
     blades = expression(switches, lambda settings: spelled(a.blades(p, settings)))
@@ -121,6 +123,15 @@ def _filled(a: Around, p: Parameter) -> str:
 
 
 # what the constructor makes
+
+
+def _initialise(names: Sequence[str], arguments: Sequence[str]) -> str:
+    """The call of the base's constructor."""
+    torch, range_ = (_seen(name, arguments) for name in ("torch", "range"))
+    modules = held(names, torch, range_) if is_list(names) else ""
+    if "super" not in arguments:
+        return f"super().__init__({modules})"
+    return f"{torch}.nn.ModuleList.__init__(self, ({modules}))" if modules else f"{torch}.nn.Module.__init__(self)"
 
 
 def _constructed(a: Around, p: Parameter, arguments: Sequence[str]) -> Iterator[str]:
@@ -149,7 +160,7 @@ def _draws(a: Around, p: Parameter) -> list[str]:
 
 
 def _draw(a: Around, p: Parameter, settings: Settings) -> Iterator[str]:
-    kind, target = p.initialisation.at(settings).kind, f"self.{attribute(p.name)}"
+    kind, target = p.initialisation.at(settings).kind, f"self{attribute(p.name)}"
     if not p.initialisation.at(settings).fan:
         yield f"torch.nn.init.{kind}_({target})"
         return

@@ -2,12 +2,15 @@
 
 import inspect
 from collections.abc import Sequence
+from textwrap import wrap
 
 from kgen.emit.text.banner import source_name
 from kgen.emit.text.constants import dims, tensors
+from kgen.emit.text.tidy import LINE_LENGTH
 from kgen.spec.model import PRECISIONS, Kernel, Option, Spec
 from kgen.trace.trace import equivariance
 
+INDENT = "    "
 EQUIVARIANCE = {
     "pin": "equivariant under all versors of the algebra",
     "euclidean": "equivariant under versors that preserve each grade's sum of squares (not boosts or translations)",
@@ -51,8 +54,17 @@ def document(spec: Spec, kernel: Kernel) -> str:
 
 
 def docstring(lines: Sequence[str]) -> str:
-    """Lines as what stands between the quotes of a function or class."""
-    return "\n".join(f"    {line}".rstrip() for line in lines).strip() + "\n    "
+    """Lines as what stands between the quotes of a function or class; overlong ones take several."""
+    short = [part for line in lines for part in _wrapped(line)]
+    return "\n".join(f"    {line}".rstrip() for line in short).strip() + "\n    "
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line, or what is too long for one, below an item by an indentation more."""
+    indent = line[: len(line) - len(line.lstrip())]
+    further = indent + INDENT if indent else ""
+    width = LINE_LENGTH - len(INDENT)
+    return wrap(line, width, subsequent_indent=further, break_long_words=False, break_on_hyphens=False) or [line]
 
 
 def shape(tensor_dims: tuple[str | int, ...]) -> str:
