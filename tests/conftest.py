@@ -44,6 +44,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Proofs of the kernels of another package, over more blades, are slow ones."""
+    for item in items:
+        if item.path.parent.parent.name == "generated" and item.path.stem in ("test_cgenn_sta", "test_cgenn5d"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays to the end: a collection need not look at it."""
     gc.collect()

@@ -15,7 +15,7 @@ from typing import Any
 import black
 import pytest
 import torch
-from modules import DEVICE, SHIPPED, compiled, module, spec_text
+from modules import DEVICE, PACKAGES, compiled, module, spec_text
 from rich.console import Console
 from torch import Tensor
 
@@ -568,7 +568,7 @@ def test_cgenn_order() -> None:
         assert torch.equal(own[:, index], dense[:, *path])
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PACKAGES)
 @pytest.mark.parametrize("convention", ["flash_clifford", "cgenn", "kingdon"])
 def test_round_trips(name: str, convention: str) -> None:
     of = module(name)

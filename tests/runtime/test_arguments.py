@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from modules import DEVICE, SHIPPED, compiled, module
+from modules import DEVICE, PACKAGES, compiled, module
 from torch import Tensor
 from triton.runtime.interpreter import InterpretedFunction
 from variants import CHOSEN, FUSED, PLAIN, Variant, close, each, energy, gradients, launching
@@ -108,7 +108,7 @@ def test_options_of_functions(variant: Variant) -> None:
 
 MODULES = [
     (name, kind, option)
-    for name in SHIPPED
+    for name in PACKAGES
     for kind, value in vars(module(name)).items()
     if isinstance(value, type) and issubclass(value, torch.nn.Module)
     for option in value.__init__.__kwdefaults__ or {}

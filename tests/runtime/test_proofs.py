@@ -19,7 +19,7 @@ import pytest
 import torch
 from folders import copied, written_to
 from imports import packages
-from modules import ROOT, SHIPPED, spec_text, turned
+from modules import PACKAGES, ROOT, spec_text, turned
 
 from kgen.emit.proof import proof
 from kgen.pipeline import generate
@@ -298,7 +298,7 @@ def text_of(name: str) -> str:
     return (ROOT / "generated" / "tests" / f"test_{name}.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PACKAGES)
 def test_header_and_imports(name: str) -> None:
     text, digest = text_of(name), load(str(ROOT / "specs" / f"{name}.yaml")).part()
     lines = text.splitlines()
@@ -319,12 +319,12 @@ def test_black_leaves_it(name: str) -> None:
 
 def test_all_have_the_same_suite() -> None:
     """Algebras differ in data and oracles; what is done with them is the same."""
-    calls = {text_of(name).partition("# The proof\n")[2].replace(name, "") for name in SHIPPED}
-    suites = {(ROOT / "generated" / name / "_runtime" / "proof.py").read_text(encoding="utf-8") for name in SHIPPED}
+    calls = {text_of(name).partition("# The proof\n")[2].replace(name, "") for name in PACKAGES}
+    suites = {(ROOT / "generated" / name / "_runtime" / "proof.py").read_text(encoding="utf-8") for name in PACKAGES}
     assert len(calls) == len(suites) == 1 and "def test_second_order" in suites.pop()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PACKAGES)
 def test_shipped_kernels_are_equivariant_under_all_versors(name: str) -> None:
     kernels = load(str(ROOT / "specs" / f"{name}.yaml")).kernels
     assert text_of(name).count('"group": "pin",') == len(kernels)

@@ -19,6 +19,8 @@ from kgen.trace.trace import mistakes, trace
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [*sorted(ROOT.glob("specs/*.yaml")), *sorted(ROOT.glob("tests/specs/*.yaml"))]
+SAME = ("cgenn3d", "cgenn_sta", "cgenn5d")  # the text of cgenn2d, of other algebras
+EDITED = [path for path in SHIPPED if path.stem not in SAME]
 SPEC = """\
 kgen: 1
 name: small
@@ -333,7 +335,7 @@ def mutated(rng: random.Random, text: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EDITED, ids=lambda path: path.stem)
 def test_no_edit_of_a_spec_makes_a_traceback(path: Path) -> None:
     original = path.read_text(encoding="utf-8")
     found = [edited_errors(original, seed) for seed in range(100)]
@@ -341,7 +343,7 @@ def test_no_edit_of_a_spec_makes_a_traceback(path: Path) -> None:
     assert sum(map(bool, found)) > 30, "the edits hardly touch the spec"
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EDITED, ids=lambda path: path.stem)
 def test_bodies_of_what_is_left_of_a_spec_make_no_traceback(path: Path, tmp_path: Path) -> None:
     original, edited = path.read_text(encoding="utf-8"), tmp_path / "edited.yaml"
     told = 0
