@@ -47,7 +47,7 @@ from kgen.spec.private_names import definition_name, file_stem
 FUNCTIONS, KERNELS, RUNTIME = "_functions", "_kernels", "_runtime"
 SECOND = "_second"  # what follows the name of a file of second derivatives
 TITLE = LINE_LENGTH - len('"""')
-PARTS_OF_RUNTIME = ("arguments", "device", "launch", "matmul")  # what launchers call, by module
+PARTS_OF_RUNTIME = ("arguments", "device", "launch", "matmul", "segments")  # what launchers call, by module
 
 
 def emit(spec: Spec, of: Callable[[Kernel], dict[str, str]] | None = None) -> dict[str, str]:

@@ -66,7 +66,7 @@ def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str
         "outputs": {name: tuple(alike.get(str(d), d) for d in shape.dims) for name, shape in outputs.items()},
         "options": {option.name: option.default for option in kernel.options},
         "grads": kernel.grads,
-        "indices": {name: t.dtype for name, t in function.inputs.types.items() if t.dtype},
+        "indices": {name: t.into for name, t in function.inputs.types.items() if t.into},
         "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
         "group": group,
         "products": function.contracts,

@@ -110,7 +110,7 @@ def _unbroadcast(b: Builder, contribution: Node, result: Node, argument: Node) -
 
     The contribution may itself lack such an axis; `Builder.sum` then multiplies by the axis's size.
     """
-    return b.sum(contribution, (result.axes | result.reduced) - argument.axes)
+    return b.sum(contribution, result.read_along - argument.axes)
 
 
 def _add(b: Builder, node: Node, g: Node) -> list[Contribution]:
@@ -141,6 +141,14 @@ def _dot(b: Builder, node: Node, g: Node) -> list[Contribution]:
     return [c for left, right in node.pairs for c in ((left, b.mul(g, right)), (right, b.mul(g, left)))]
 
 
+def _gather(b: Builder, node: Node, g: Node) -> list[Contribution]:
+    return [(node.args[0], b.segment(g, node.lookup))]
+
+
+def _segment(b: Builder, node: Node, g: Node) -> list[Contribution]:
+    return [(node.args[0], b.gather(g, node.lookup))]
+
+
 def _cast(b: Builder, node: Node, g: Node) -> list[Contribution]:
     return [(node.args[0], g)]
 
@@ -156,6 +164,8 @@ RULES: dict[str, Rule] = {
     "Sum": _sum,
     "Max": _max,
     "Dot": _dot,
+    "Gather": _gather,
+    "Segment": _segment,
     "Cast": _cast,
     "Call": _call,
     "Input": lambda b, node, g: [],

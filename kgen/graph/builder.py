@@ -1,18 +1,18 @@
 """What makes the fields of one kernel, and makes them anew over other arguments, axes or inputs.
 
-In: fields. Out: fields of the same canonical form, by the constructors of `arithmetic.py` and `reductions.py`; a field
-that takes the place of another keeps its name.
+In: fields. Out: fields of the same canonical form, by the constructors of `arithmetic.py`, `reductions.py` and
+`lookups.py`; a field that takes the place of another keeps its name.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kgen.graph.lookups import Lookups
 from kgen.graph.node import Names, Node, postorder, walk
-from kgen.graph.reductions import Reductions
 from kgen.graph.tensor import Tensor
 
 
-class Builder(Reductions):
+class Builder(Lookups):
     """All constructors, and the ways to rebuild what they made."""
 
     def rebuild(self, node: Node, args: Sequence[Node]) -> Node:
@@ -32,6 +32,8 @@ class Builder(Reductions):
                 return self.call(node.function, *args)
             case "Sum" | "Max" | "Dot":
                 return self._reduce(node, args, node.over)
+            case "Gather" | "Segment":
+                return self.by_lookup(node, args)
             case "Cast":
                 return self.cast(args[0], str(node.payload[0]))
             case _:

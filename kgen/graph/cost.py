@@ -77,7 +77,7 @@ def operations(node: Node) -> tuple[int, int, int]:
         return len(node.args) - 1, 0, 0
     if node.kind == "Add":
         return sum(abs(c) != 1 for c, x in node.terms if x.kind != "Const"), len(node.args) - 1, 0
-    return 0, int(node.kind == "Sum"), int(node.kind in ("Call", "Reciprocal", "Max"))
+    return 0, int(node.kind in ("Sum", "Segment")), int(node.kind in ("Call", "Reciprocal", "Max"))
 
 
 def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:

@@ -40,6 +40,8 @@ def _operations(node: Node) -> Iterator[Operation]:
             yield from ((axes, "add") for axes in _joined(x.axes for x in node.args))
         case "Sum" | "Max":
             yield accumulation(node.args[0], node.kind)
+        case "Segment":
+            yield node.read_along, "add"
         case "Dot":
             yield from repeat((node.axes | node.reduced, "product"), len(node.pairs))
         case "Reciprocal":

@@ -78,6 +78,8 @@ def verify(graph: Graph) -> None:
             assert node.args and (node.kind == "Add" or len(node.args) > 1), spell(node)
         if node.is_reduction or node.kind == "Dot":
             assert all(set(node.over) <= a.axes for a in node.args), spell(node)
+        if node.kind in ("Gather", "Segment"):
+            assert declared[node.lookup.tensor].axes == (node.lookup.along,), spell(node)
         if node.kind == "Dot":
             assert len({(a.axes, b.axes) for a, b in node.pairs}) == 1, spell(node)
     for output in graph.outputs:

@@ -14,6 +14,8 @@ A field is one scalar function over named axes; one that lacks an axis is consta
     Sum(x, over)                the sum along axes that x has
     Max(x, over)                the maximum along axes that x has
     Dot((a, b), …, over)        the sum of a * b along axes, over all pairs: a product of matrices
+    Gather(x, lookup)           x at the positions that an index has; it lies along the index's axis
+    Segment(x, lookup)          for each position the sum of x where the index has that position
     Cast(x, dtype)              x rounded to a storage type
 
 Canonical form: Add merges like terms, sums and dots over the same axes; Mul pulls signs out and orders its factors;
@@ -26,6 +28,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from operator import attrgetter
+
+from kgen.graph.tensor import Lookup
 
 Rational = int | Fraction  # an int wherever it is whole: integer arithmetic is many times faster
 Number = Rational | float
@@ -106,6 +110,22 @@ class Node:
         return frozenset(self.over) if self.kind in ("Sum", "Max", "Dot") else frozenset()
 
     @property
+    def lookup(self) -> Lookup:
+        """Gather, Segment: the index, its axis and the one that it points into."""
+        assert self.kind in ("Gather", "Segment")
+        return Lookup(*map(str, self.payload))
+
+    @property
+    def read_along(self) -> frozenset[str]:
+        """The axes along which the node reads its arguments, where these have them."""
+        match self.kind:
+            case "Gather":
+                return self.axes - {self.lookup.along} | {self.lookup.into}
+            case "Segment":
+                return self.axes - {self.lookup.into} | {self.lookup.along}
+        return self.axes | self.reduced
+
+    @property
     def pairs(self) -> tuple[tuple["Node", "Node"], ...]:
         """Dot: the factors; those on either side vary along the same axes."""
         assert self.kind == "Dot"
@@ -174,5 +194,7 @@ def spell(node: Node, name: Callable[[Node], str] = str) -> str:
         case "Dot":
             pairs = (f"{a} {b}" for a, b in zip(args[::2], args[1::2]))
             return f"Dot({', '.join(pairs)}, over {' '.join(node.over)})"
+        case "Gather" | "Segment":
+            return f"{node.kind}({', '.join(args)}, by {node.lookup.tensor})"
         case _:
             return f"{node.kind}({', '.join(args)})"

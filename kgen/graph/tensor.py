@@ -4,6 +4,17 @@ In and out: a `Tensor`, frozen data: the memory order of its axes and components
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+INDEX = "index"  # Tensor.dtype of positions along an axis: int32 or int64, as the caller has them
+
+
+class Lookup(NamedTuple):
+    """Positions along `into`, which a tensor of integers has for each position along `along`."""
+
+    along: str
+    into: str
+    tensor: str  # the name of the index
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +29,11 @@ class Tensor:
     dims: tuple[str | int, ...]
     labels: tuple[str, ...] = ("",)
     leading: bool = False  # the first dim flattens any number of leading axes
-    dtype: str | None = None  # None: floating, chosen by the caller; else fixed, such as "int64"
+    dtype: str | None = None  # None: floating, chosen by the caller; else what stages or an index have
     source: str = ""  # the tensor that this one is, under other names of its axes
     split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
     several: bool = False  # the first dim counts matrices that lie one after the other: each of them is turned
+    lookups: tuple[Lookup, ...] = ()  # of dims that are read where an index says; in memory these are the `into`
 
     @property
     def memory(self) -> str:
@@ -31,6 +43,12 @@ class Tensor:
     @property
     def axes(self) -> tuple[str, ...]:
         return tuple(d for d in self.dims if isinstance(d, str))
+
+    @property
+    def extents(self) -> tuple[str | int, ...]:
+        """The dims as they lie in memory."""
+        into = {lookup.along: lookup.into for lookup in self.lookups}
+        return tuple(into.get(d, d) if isinstance(d, str) else d for d in self.dims)
 
     @property
     def interleaved(self) -> bool:

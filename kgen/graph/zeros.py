@@ -63,6 +63,8 @@ class Zeros:
             case "Dot":
                 products = ((at, zip(row[::2], row[1::2])) for at, row in self._rows(node))
                 return self._sum(node, ((at, sum(a * b for a, b in pairs)) for at, pairs in products))
+            case "Gather" | "Segment":
+                return self._looked_up(node)
         return {at: _draw(node.kind, *node.payload, *read) for at, read in self._whole(node).items()}
 
     def _sum(self, node: Node, values: Iterable[tuple[int, int]]) -> Values:
@@ -70,6 +72,17 @@ class Zeros:
         for position, v in values:
             totals[position & kept] = (totals.get(position & kept, 0) + v) % PRIME
         return totals
+
+    def _looked_up(self, node: Node) -> Values:
+        """An index is a matrix of zeros and ones; in its place stands one of random numbers."""
+        known, own, by = self._known[node.args[0]], self._place(node.args[0].axes), node.lookup
+        source, target = (by.into, by.along) if node.kind == "Gather" else (by.along, by.into)
+        values = Values()
+        for at in subsets(self._place(node.axes)):
+            there, row = at & ~self._bits[target], bool(at & self._bits[target])
+            read = ((bool(bit), known[(there | bit) & own]) for bit in (0, self._bits[source]))
+            values[at] = sum(_draw(*by, row, column) * v for column, v in read) % PRIME
+        return values
 
     def _whole(self, node: Node) -> dict[int, list[int]]:
         """What a function's value depends on at each position: its arguments there, a maximum's along its axes."""

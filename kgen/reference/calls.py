@@ -39,6 +39,9 @@ class Arguments:
     def weights(self, name: str) -> Value:
         return needs(self.evaluate(self.nodes[name]), "weights")
 
+    def index(self, name: str) -> Value:
+        return needs(self.evaluate(self.nodes[name]), "index")
+
     def axis(self, name: str) -> str:
         node = self.nodes[name]
         if not isinstance(node, ast.Name) or node.id not in self.values.axes:
@@ -120,6 +123,10 @@ def _apply(name: str, given: Arguments) -> Value:
             return reductions.dot(v, given.field("a"), given.field("b"), given.axis("over"))
         case "rename":
             return reductions.renamed(v, given.operand("x"), given.axis("axis"), given.axis("to"))
+        case "gather":
+            return reductions.gathered(v, given.operand("x"), given.index("index"))
+        case "segment_sum":
+            return reductions.segment_sum(v, given.operand("x"), given.index("index"))
         case "where":
             condition = given.evaluate(given.nodes["condition"])
             return arithmetic.where(v, condition, given.field("a"), given.field("b"))

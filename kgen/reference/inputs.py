@@ -7,6 +7,7 @@ arithmetic and all axes of the kernel in one order, of extent one where it lacks
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 
 from kgen.errors import KgenError
@@ -18,10 +19,14 @@ from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Type
 
 
 def all_axes(kernel: Kernel) -> tuple[str, ...]:
-    """The axes of the inputs: those of multivectors first, in memory order."""
+    """The axes of the inputs: those of multivectors first; an index's before what it points into."""
     memory = ["b" if dim == ELLIPSIS else dim for dim in kernel.memory if dim != "blade"]
     seen = [axis for argument in kernel.inputs for axis in _type(argument).axes]
-    return tuple(dict.fromkeys([axis for axis in memory if axis in seen] + seen))
+    found = [*dict.fromkeys([axis for axis in memory if axis in seen] + seen)]
+    for index in (t for t in map(_type, kernel.inputs) if t.kind == "index" and not {*t.axes} & {*memory}):
+        found.remove(index.axes[0])
+        found.insert(found.index(index.into), index.axes[0])
+    return tuple(found)
 
 
 class Inputs:
@@ -69,8 +74,8 @@ class Inputs:
             total = len(self.values.paths(t.sides))
         along = [self.values.axes.index(axis) for axis in t.axes]
         found = tuple(probes.random(name, i, along) for i in range(total))
-        axes = frozenset(t.axes)
-        return Value(kind, name, ATOM, axes, t.grades, probes=found, operands=t.sides, extents=numbers, view=True)
+        known = Value(kind, name, ATOM, frozenset(t.axes), t.grades, found, t.sides, numbers, t.into)
+        return replace(known, view=True)
 
     # lines
 
@@ -89,8 +94,9 @@ class Inputs:
                 yield f"{name} = {text}  # {self._comment(name)}"
         for axis, size in names.sizes.items():
             if re.search(rf"\b{size}\b", statements):
-                owner = next(name for name in self.floating if axis in self.types[name].axes)
-                yield f"{size} = {owner}.shape[{self.values.axes.index(axis)}]"
+                owner = next(name for name in (*self.floating, *self.types) if axis in self.types[name].axes)
+                place = self.values.axes.index(axis) if owner in self.floating else 0
+                yield f"{size} = {owner}.shape[{place}]"
 
     def _led(self, lead: str) -> str:
         """The line that says what the leading axes are; where several inputs have some, they broadcast."""

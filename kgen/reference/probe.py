@@ -103,6 +103,17 @@ def exchange(a: Probe, i: int, j: int) -> Probe:
     return Probe(axes, tuple(values[exchanged(at)] for at in _positions(axes)))
 
 
+def look_up(index: str, a: Probe, source: int, target: int) -> Probe:
+    """The field with one axis in the place of another, by an index: in its place stands a matrix of random numbers."""
+    axes, values = a.axes & ~(1 << source) | 1 << target, a.at()
+    found = []
+    for at in _positions(axes):
+        there, row = at & ~(1 << target) if not a.axes >> target & 1 else at, at >> target & 1
+        read = [(column, values[(there | column << source) & a.axes]) for column in (0, 1)]
+        found.append(sum(_draw(index, source, target, row, column) * v for column, v in read) % PRIME)
+    return Probe(axes, tuple(found))
+
+
 def reduce(function: str, a: Probe, axes: Sequence[int]) -> Probe:
     """The sum, mean or max along axes; a field that lacks an axis is the same at both of its positions."""
     for axis in axes:

@@ -1,4 +1,5 @@
-"""What the reference does along an axis: sums, means, maxima and contractions over it, and another name for it.
+"""What the reference does along an axis: sums, means, maxima and contractions over it, another name
+for it, and what an index reads or adds there.
 
 In: the `Values` of a kernel, operands among them, and axes by name. Out: values; the tensor of one that lost an axis
 keeps it with extent one. Guaranteed: an axis that a value lacks is a KgenError.
@@ -34,6 +35,28 @@ def renamed(v: Values, x: Value, axis: str, to: str) -> Value:
     found = tuple(probes.exchange(probe, i, j) for probe in x.probes)
     text = f"{x.at(ATOM)}.transpose({i}, {j})"
     return replace(x, text=text, level=ATOM, axes=x.axes - {axis} | {to}, probes=found)
+
+
+def gathered(v: Values, x: Value, index: Value) -> Value:
+    """x at the positions that an index has, along the index's axis."""
+    (along,) = index.axes
+    return _looked_up(v, x, index, index.into, along, "gather")
+
+
+def segment_sum(v: Values, x: Value, index: Value) -> Value:
+    """For each position the sum of x where the index has it."""
+    (along,) = index.axes
+    return _looked_up(v, x, index, along, index.into, "segment_sum")
+
+
+def _looked_up(v: Values, x: Value, index: Value, source: str, target: str, name: str) -> Value:
+    if source not in x.axes or target in x.axes:
+        raise KgenError(f"{name} needs a value along {source} that is not along {target}")
+    i, j = v.axes.index(source), v.axes.index(target)
+    found = tuple(probes.look_up(index.text, probe, i, j) for probe in x.probes)
+    size = f", {v.sizes[target]}" if name == "segment_sum" else ""
+    text = f"_ref_{name}({x.text}, {index.text}, {i}, {j}{size})"
+    return replace(x, text=text, level=ATOM, axes=x.axes - {source} | {target}, probes=found, view=False)
 
 
 def dot(v: Values, a: Value, b: Value, axis: str) -> Value:

@@ -65,6 +65,19 @@ def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
     return torch.einsum(f"{letters},{letters}->{left}", a, b)[tuple(kept)]
 
 
+def _ref_gather(x: torch.Tensor, index: torch.Tensor, source: int, target: int) -> torch.Tensor:
+    """x at the positions `index` along `source`, which lie along `target`."""
+    return x.index_select(source, index).transpose(source, target)
+
+
+def _ref_segment_sum(x: torch.Tensor, index: torch.Tensor, source: int, target: int, size: int) -> torch.Tensor:
+    """For each of `size` positions along `target` the sum of what lies along `source` where `index` has it."""
+    terms = x.transpose(source, target)
+    return terms.new_zeros([size if i == target else n for i, n in enumerate(terms.shape)]).index_add(
+        target, index, terms
+    )
+
+
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
     """The sums of the terms (last axis) that go to the same of `size` targets, always added in the same order."""
     order = sorted(range(len(target)), key=lambda term: target[term])

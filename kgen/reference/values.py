@@ -35,6 +35,7 @@ class Value:
     probes: tuple[Probe, ...] = ()  # one per component, in storage order
     operands: tuple[Grades, ...] = ()  # weights: the grades of the operands whose paths they are
     extents: tuple[int, ...] = ()  # indexed
+    into: str = ""  # index: the axis that its numbers are positions along
     view: bool = False  # may share memory with an input
 
     def at(self, level: int) -> str:

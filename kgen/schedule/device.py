@@ -55,6 +55,7 @@ class Device:
     whole: Tiers  # rows that stay in registers; and maps that nothing else is said of
     tiles: dict[str, Tiers]  # by what a kernel does besides: see `launch_rows.py`
     transposing: Tiers  # a map that transposes its tiles through shared memory
+    segment: Tiers  # programs that walk the places of one position
     fold: Tiers  # persistent programs, with the registers that a thread may use
     fold_of_planes: Tiers  # the same, where components lie apart
     contract: LaunchRow
@@ -136,6 +137,10 @@ H200 = Device(
         (3 * LIGHT // 4, LaunchRow(2, 16, 32, 1024)),
         (9 * LIGHT // 10, LaunchRow(1, 16, 16, 512)),
         (ANY, LaunchRow(1, 8, 16, 256)),
+    ),
+    segment=(  # chosen: several places of a position at once while registers last, for each waits for the index
+        (LIGHT, LaunchRow(4, 4, 128, 128)),
+        (ANY, LaunchRow(1, 2, 64, 64)),
     ),
     fold=(  # two warps of 168 registers: three programs fit a quarter of the multiprocessor, of 184 two
         (66, LaunchRow(1, 2, 64, 64, registers=96)),

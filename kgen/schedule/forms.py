@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from kgen.schedule.program import Kernel
 
 LONG = "_long"  # ends the name of the form for rows of any length
-ONLY = {"map": "tile", "fold": "fold", "contract": "contract"}  # those of other kinds are passes over long rows
+ONLY = {
+    "map": "tile",
+    "fold": "fold",
+    "segment": "segment",
+    "contract": "contract",
+}  # those of other kinds are passes over long rows
 
 
 @dataclass(frozen=True, slots=True)

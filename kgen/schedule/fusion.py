@@ -83,7 +83,8 @@ def rides(output: Output, c: Contraction, tensors: Mapping[str, Tensor]) -> bool
         and all(n.axes <= place and not n.is_reduction and n.kind not in ("Dot", "Size") for n in nodes)
         and len(inputs) <= DEVICE.most_factors
         and not any(
-            t.interleaved for t in (output.tensor, *(tensors[name] for name in _tensors(nodes) if name in tensors))
+            t.interleaved or t.lookups
+            for t in (output.tensor, *(tensors[name] for name in _tensors(nodes) if name in tensors))
         )
         and not own & {n.tensor for n in inputs}
     )
@@ -144,6 +145,8 @@ def _not_linear(factor: Factor, tensors: Mapping[str, Tensor]) -> str:
         return "functions are computed once, not for every tile"
     if any(tensors[name].interleaved for name in _tensors(factor.fields) if name in tensors):
         return "components that are adjacent in memory are loaded together, and split"
+    if any(tensors[name].lookups for name in _tensors(factor.fields) if name in tensors):
+        return "what an index says is looked up once, not for every tile"
     if _read(factor) > len(factor.fields):
         return f"they are made of {_read(factor)}"
     return ""

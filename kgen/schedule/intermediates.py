@@ -40,9 +40,13 @@ def substituted(b: Builder, outputs: Sequence[Output], table: dict[Node, Node]) 
 
 
 def store_between(
-    graph: Graph, fields: Sequence[Node], name: str, group: Callable[[Node], object] = lambda node: None
+    graph: Graph,
+    fields: Sequence[Node],
+    name: str,
+    group: Callable[[Node], object] = lambda node: None,
+    adjacent: bool = False,
 ) -> tuple[tuple[Tensor, ...], Places]:
-    """Workspace tensors for fields, one for each set of axes (and group): (components, axes…)."""
+    """Workspace tensors for fields, one for each set of axes (and group): components first, or last if `adjacent`."""
     groups: dict[tuple[tuple[str, ...], object], list[Node]] = {}
     for field in sorted(fields, key=lambda field: words(graph.builder.hints.get(field, ""))):
         axes = tuple(a for a in graph.axes if a in field.axes)
@@ -53,7 +57,8 @@ def store_between(
         suffix = "" if len(groups) == 1 else "_" + ("".join(axes) or "all")
         twins = sum(t.axes == axes for t in tensors)
         suffix += str(twins + 1) if twins else ""
-        tensor = Tensor(name + suffix, (len(members), *axes), labels, dtype=WORKSPACE)
+        dims: tuple[str | int, ...] = (*axes, len(members)) if adjacent else (len(members), *axes)
+        tensor = Tensor(name + suffix, dims, labels, dtype=WORKSPACE)
         tensors.append(tensor)
         where.update({m: (tensor, i) for i, m in enumerate(members)})
     return tuple(tensors), where

@@ -40,8 +40,11 @@ def kernel(
     accumulated = tuple(_refolded(folds, rest))
     nodes = postorder(better)
     tensors = draft.store.read(nodes)
+    sorting = [
+        t for by in dict.fromkeys(n.lookup for n in nodes if n.kind == "Segment") for t in draft.store.sorted(by)
+    ]
     domain, flat = _domain(draft, kind, nodes, tensors, made, folds)
-    rows, loop, tile = _divide(kind, domain, flat, folds, inner)
+    rows, loop, tile = _divide(kind, domain, flat, made, folds, inner)
     alive = live(better, rest)
     return Kernel(
         name or draft.kernel_name(),
@@ -49,7 +52,7 @@ def kernel(
         rows,
         loop,
         tile,
-        tensors,
+        (*tensors, *sorting),
         _numbers(draft, nodes),
         made,
         accumulated,
@@ -163,10 +166,16 @@ def _domain(
     return domain, all(_contiguous(t, domain) for t in moved)
 
 
-def _divide(kind: str, domain: tuple[str, ...], flat: bool, folds: Sequence[Fold], inner: str) -> Division:
+def _divide(
+    kind: str, domain: tuple[str, ...], flat: bool, stores: Sequence[Output], folds: Sequence[Fold], inner: str
+) -> Division:
     """Rows, loop and inner axes."""
     if flat:
         return (), (), domain
+    if kind == "segment":
+        kept = {a for o in stores for a in o.tensor.axes}
+        loop = tuple(a for a in domain if a not in kept)
+        return tuple(a for a in domain if a in kept and a != inner), loop, (inner,) if inner else ()
     if not domain:
         return (), (), (inner,)
     if kind == "fold":
@@ -180,7 +189,7 @@ def _divide(kind: str, domain: tuple[str, ...], flat: bool, folds: Sequence[Fold
 
 def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
     """Whether the domain's axes are all there, always in order, with no component axis between them."""
-    if not domain or tensor.axes != domain or tensor.split:
+    if not domain or tensor.axes != domain or tensor.split or tensor.lookups:
         return False
     positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
     return positions == list(range(positions[0], positions[0] + len(domain)))

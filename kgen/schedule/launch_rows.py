@@ -49,6 +49,8 @@ def _row(device: Device, kernel: Kernel, template: str, only: bool) -> LaunchRow
         case "fold":
             row = _tier(device.fold_of_planes if kernel.planes else device.fold, live, device)
             return replace(row, programs=row.programs or device.programs(row))
+        case "segment":
+            return _tier(device.segment, live, device)
         case "flat":
             return _tier(device.flat, live, device)
         case "sweep":

@@ -91,7 +91,7 @@ def _stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
     if any(x.kind != "Input" for x in factor.fields):
         return None
     tensor = next((t for t in tensors if t.name == first.tensor), None)
-    if tensor is None or any(x.tensor != tensor.name for x in factor.fields):
+    if tensor is None or tensor.lookups or any(x.tensor != tensor.name for x in factor.fields):
         return None
     numbers = [x.component for x in factor.fields]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):

@@ -1,7 +1,8 @@
 """One program: what needs different matrix products is planned one after the other.
 
 In: results of a graph. Out: the steps that make them, in launch order, with the reason for each decision as text that
-emitted comments print. The rules are those of `schedule.py`'s docstring; `matmuls.py` and `stages.py` keep them.
+emitted comments print. The rules are those of `schedule.py`'s docstring; `lookups.py`, `matmuls.py` and
+`stages.py` keep them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node
 from kgen.schedule.draft import Draft
-from kgen.schedule.matmuls import add_products, by_dots
+from kgen.schedule.lookups import add_results
 from kgen.schedule.purposes import purposes, renamed
-from kgen.schedule.stages import add_stages
 
 
 def plan(
@@ -28,8 +28,7 @@ def plan(
     """
     draft = Draft(graph, graph.name, dict(readable or {}), optional, {dot: dot for dot in saved})
     draft.store.reserve(o.tensor.name for o in outputs)
-    for cluster in by_dots(outputs):
-        add_stages(draft, add_products(draft, cluster))
+    add_results(draft, outputs)
     names = purposes(draft.steps, draft.name, [o.tensor.name for o in outputs], dict(draft.alternatives))
     draft.alternatives = [(names[kernel], names[other]) for kernel, other in draft.alternatives]
     draft.steps = [renamed(step, names) for step in draft.steps]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from kgen.graph.cost import Cost
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import Lookup, Tensor
 from kgen.schedule.device import DEVICE
 from kgen.schedule.factoring import Factoring
 from kgen.schedule.products import Contraction, Product
 
 TURNED = "_turned"  # ends the name of a kernel's row in the launch table for when it turns what it stores
+ORDER = "order"  # Tensor.dtype of an index's places as they are sorted
 WORKSPACE = "workspace"  # Tensor.dtype of what kernels hand to each other: the arithmetic's type, fp32 or fp64
 
 
@@ -28,10 +29,13 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile."""
+    """One launch. `rows` index the programs' rows, `loop` is folded inside a program, `inner` runs along the tile.
+
+    A "segment" kernel's loops are over the places that an index has for a row; it may have no inner axis.
+    """
 
     name: str
-    kind: str  # "map", "row", "fold" or "contract"
+    kind: str  # "map", "row", "fold", "segment" or "contract"
     rows: tuple[str, ...]
     loop: tuple[str, ...]
     inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
@@ -76,6 +80,16 @@ class Kernel:
         if not self.contraction:
             return postorder(self.roots)
         return postorder([*self.contraction.factors, *self.roots], stop=self.contraction.fields)
+
+    @property
+    def element(self) -> frozenset[str]:
+        """The axes of what is computed at once; of a segment's places each has one position."""
+        return frozenset(self.axes) - {by.into for by in self.segments}
+
+    @property
+    def segments(self) -> tuple[Lookup, ...]:
+        """The indices by which it sums."""
+        return tuple(dict.fromkeys(n.lookup for n in self.nodes if n.kind == "Segment"))
 
     @property
     def reads(self) -> frozenset[str]:

@@ -15,7 +15,13 @@ from kgen.schedule.products import Product
 from kgen.schedule.program import TURNED, Kernel
 
 ROLE = re.compile("[0-9]+$")  # numbers tensors of one role
-PURPOSES = {"statistics": "statistics", "total": "totals", "factor": "factors"}  # by the first word of what is written
+PURPOSES = {
+    "statistics": "statistics",
+    "total": "totals",
+    "factor": "factors",
+    "gathered": "gathered",
+    "segments": "segments",
+}  # by the first word of what is written
 
 
 def purposes(

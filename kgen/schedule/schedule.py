@@ -208,7 +208,7 @@ def _never_zero(node: Node) -> bool:
 
 
 def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:
-    """What the forward computes once and the backward would need another pass for: frontier, inner folds and Dots.
+    """What the forward computes once and the backward would need another pass for: frontier, folds, Dots, segments.
 
     And what the backward compares with its maximum; this is not saved itself, but taken of the same bits again.
     """
@@ -220,7 +220,7 @@ def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:
     passes = {a for n in order for a in n.args if a in folds} | set(frontier_of(roots, inner))
     maxima = compared(differentiate(graph, grads).roots) if any(n.kind == "Max" for n in order) else []
     again, stored = {n for n in maxima if rounded([n])}, set(rounded(maxima))
-    return [n for n in order if n in passes - again or n in stored or n.kind == "Dot"]
+    return [n for n in order if n in passes - again or n in stored or n.kind in ("Dot", "Segment")]
 
 
 def _innermost(graph: Graph, order: Sequence[Node]) -> str:

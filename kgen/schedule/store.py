@@ -5,14 +5,16 @@ that some fields read. Guaranteed: a name is given once in a program, in a trial
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import Lookup, Tensor
 from kgen.graph.variables import held
 from kgen.schedule.intermediates import Places, labels_of
 from kgen.schedule.placement import stored
 from kgen.schedule.products import MATRIX, Factor, Operand, Way
+from kgen.schedule.program import ORDER
 
 
 class Store:
@@ -64,9 +66,27 @@ class Store:
         return self.tensors | others
 
     def read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
-        """The tensors that fields are read from."""
+        """The tensors that fields are read from, and the indices that say where."""
         used = {n.tensor for n in nodes if n.kind == "Input"}
+        used |= {lookup.tensor for name, t in self.visible.items() if name in used for lookup in t.lookups}
         return tuple(t for name, t in self.visible.items() if name in used)
+
+    def looked_up(self, name: str, by: Lookup) -> Tensor:
+        """A tensor that is read where an index says."""
+        tensor = self.builder.tensors[name]
+        dims = tuple(by.along if d == by.into else d for d in tensor.dims)
+        found = replace(
+            tensor, name=f"{name}_{by.tensor}", dims=dims, source=tensor.memory, lookups=(*tensor.lookups, by)
+        )
+        while self.builder.tensors.get(found.name, found) != found:
+            found = replace(found, name=f"{found.name}_")
+        return found
+
+    def sorted(self, by: Lookup) -> tuple[Tensor, Tensor]:
+        """The order of an index's places by their positions, and where in it each position's places start."""
+        return Tensor(f"order_{by.tensor}", (by.along,), dtype=ORDER), Tensor(
+            f"starts_{by.tensor}", (by.into,), dtype=ORDER
+        )
 
     # fields
 

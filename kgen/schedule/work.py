@@ -43,7 +43,7 @@ class Work:
 
 def work(kernel: Kernel) -> Work:
     """Folds have a second launch, which adds the programs' partial results."""
-    along = set(kernel.axes)
+    along = kernel.element
     read = sum(len(t.labels) for t in kernel.inputs if set(t.axes) == along)
     written = sum(len(o.tensor.labels) for o in kernel.stores if set(o.tensor.axes) == along)
     return Work(kernel.cost.total, read, written, 1 + bool(kernel.folds))

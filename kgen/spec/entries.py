@@ -91,12 +91,6 @@ def _choice(value: object) -> object:
     return value
 
 
-def _dtype(value: object) -> object:
-    if value not in ("int32", "int64"):
-        raise wrong("int32 or int64", value, "a dtype makes an index; a floating tensor has any dtype")
-    return value
-
-
 def _precision(value: object) -> object:
     if not isinstance(value, str) or value not in PRECISIONS:
         raise wrong("tf32, tf32x3 or ieee", value, "without `precision` torch's own setting decides")
@@ -123,7 +117,6 @@ Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[list[Text], BeforeValidator(_texts)]
 Integers = Annotated[list[Integer], BeforeValidator(_texts)]
 TypeText = Annotated[str | list[str] | None, BeforeValidator(type_text)]
-Dtype = Annotated[str | None, BeforeValidator(_dtype)]
 Precision = Annotated[str | None, BeforeValidator(_precision), WithJsonSchema({"enum": [*PRECISIONS]})]
 SwitchDefault = Annotated[
     bool | str, BeforeValidator(_switch), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string"}]})
@@ -133,7 +126,9 @@ OptionValue = Annotated[bool | int | float, BeforeValidator(_number), WithJsonSc
 AXIS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 1}]}
 Dims = Annotated[Texts, WithJsonSchema({"type": "array", "items": AXIS})]
 _TYPE_PATTERN = r"^(multivector|even|odd|scalar|grades\(.*\)|weights\(.*\))(\s*\[.*\])?$"
+_INDEX_PATTERN = r"^index\(\s*\w+\s*\)\s*\[\s*\w+\s*\]$"
 TYPE: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _TYPE_PATTERN}, {"type": "array", "items": AXIS}]}
+INPUT: dict[str, Any] = {"anyOf": [*TYPE["anyOf"], {"type": "string", "pattern": _INDEX_PATTERN}]}
 _NAME, _PLACE = r"[A-Za-z][A-Za-z0-9_]*", r"0|[1-9][0-9]{0,2}"
 PARAMETER = rf"^({_NAME}|({_PLACE})\.({_NAME}|{_PLACE}))(\.({_NAME}|{_PLACE}))*$"  # its name
 INITIALISATION: dict[str, Any] = {"type": "string", "pattern": r"^(zeros|ones|(normal|uniform)\s*\(.*\))$"}

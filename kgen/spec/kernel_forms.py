@@ -74,11 +74,23 @@ def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> 
                 with document.noting((*here, "inputs", name)):
                     scope.inputs[name] = _input_type(entry, scope)
                     scope.lost.remove(name)
+    _check_indices(document, here, scope)
     for name in form.inputs:
         yield Argument(name, scope.inputs.get(name), document.key((*here, "inputs", name)))
     for cut, mark in document.cut.items():
         if cut[:-1] == (*here, "inputs") and cut[-1] not in form.inputs:
             yield Argument(str(cut[-1]), None, mark)
+
+
+def _check_indices(document: Document, here: Place, scope: Scope) -> None:
+    """What an index points into is an axis of a floating input, which says how many positions there are."""
+    known = {axis for t in scope.inputs.values() if t.kind != "index" for axis in t.axes}
+    unknown = [(name, t) for name, t in scope.inputs.items() if t.kind == "index" and t.into not in known]
+    for name, found in unknown if not scope.lost else ():
+        with document.noting((*here, "inputs", name)):
+            del scope.inputs[name]
+            hint = f"its floating inputs have {' '.join(sorted(known)) or 'no axes'}; one of them has the positions"
+            raise KgenError(f"no floating input has the axis {found.into}", hint=hint)
 
 
 def _is_weights(entry: TypeForm) -> bool:
@@ -88,16 +100,16 @@ def _is_weights(entry: TypeForm) -> bool:
 def _input_type(entry: TypeForm, scope: Scope) -> Type:
     if entry.type is None:
         raise KgenError("`type` is missing", hint="as in {type: [b, n]}")
-    return tensor_types.read(entry.type, scope, entry.dtype)
+    return tensor_types.read(entry.type, scope)
 
 
 def _outputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> Iterator[Argument]:
     for name, entry in (form.outputs or {}).items():
         found: Type | None = None
         with document.noting(_output_place(document, here, name)):
-            if _is_weights(entry) or entry.dtype:
-                raise KgenError("an output is a multivector or plain axes")
             found = tensor_types.read(entry.type, scope) if entry.type is not None else None
+            if found is not None and found.kind in ("weights", "index"):
+                raise KgenError("an output is a multivector or plain axes")
         yield Argument(name, found, document.key(_output_place(document, here, name)))
     if form.outputs is not None and not form.outputs:
         with document.noting((*here, "outputs")):

@@ -61,7 +61,7 @@ class Type:
     grades: tuple[int, ...] = ()  # multivector: the grades present, ascending
     operands: tuple[str, ...] = ()  # weights: whose product the paths belong to (one or two), as written
     sides: tuple[tuple[int, ...], ...] = ()  # weights: the grades of each operand
-    dtype: str | None = None  # index: "int32" or "int64"
+    into: str = ""  # index: the axis whose positions its numbers are
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -14,11 +14,11 @@ from kgen.spec.entries import (
     INITIALISATION,
     INITIALISATION_CHOICE,
     INITIALISATIONS,
+    INPUT,
     PARAMETER,
     TYPE,
     Boolean,
     Dims,
-    Dtype,
     GradesChoice,
     InitialChoice,
     Integer,
@@ -49,10 +49,9 @@ class Form(BaseModel):
 
 
 class TypeForm(Form):
-    """`multivector`, a list of axes, or `{type: [e], dtype: int64}`, which is read and not built yet."""
+    """`multivector`, a list of axes, or `{type: …}`."""
 
     type: TypeText = None
-    dtype: Dtype = None
 
     @model_validator(mode="before")
     @classmethod
@@ -60,14 +59,7 @@ class TypeForm(Form):
         return value if isinstance(value, dict) else {"type": type_text(value)}
 
 
-_INDEX: dict[str, Any] = {
-    "type": "object",
-    "description": "An index: a tensor of integers, never differentiable.",
-    "properties": {"type": {"type": "array", "items": AXIS}, "dtype": {"enum": ["int32", "int64"]}},
-    "required": ["type"],
-    "additionalProperties": False,
-}
-Input = Annotated[TypeForm, WithJsonSchema({"anyOf": [*TYPE["anyOf"], _INDEX]})]
+Input = Annotated[TypeForm, WithJsonSchema(INPUT)]
 Inputs = Annotated[dict[str, Input], BeforeValidator(mapping)]
 _OUTPUTS: dict[str, Any] = {"type": "object", "additionalProperties": {"anyOf": TYPE["anyOf"]}}
 Outputs = Annotated[

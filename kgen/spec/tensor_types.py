@@ -5,6 +5,7 @@
     weights(x, y)  weights(x)               one number per product path of x and y, or per grade of x
     weights(even, grades(1))                the same, of grades that no input needs to have
     [v, c]  [..., n]  [10, n]  [n, grade]   plain axes, with fixed extents or one component per grade of the algebra
+    index(v)[e]                             whole numbers along e: positions along v
 
 A suffix `[…]` names the axes instead of the default ones; where the components stand among them stays the layout's
 choice. The leading axes `...` are the axis `b`: in a kernel that has them, a first axis `b` means the same.
@@ -20,13 +21,14 @@ from kgen.errors import Follows, KgenError
 from kgen.spec import names
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Algebra, Layout, Type
 
-KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights")
+KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights", "index")
 COMPONENTS = 4096  # at most, in one plain tensor
 GRADED = ("multivector", "even", "odd", "grades")  # kinds that say which grades are present
 ITEMS = r"[^()]*(\([^()]*\)[^()]*)*"
 FORM = re.compile(rf"\s*(?P<kind>\w+)?\s*(\((?P<items>{ITEMS})\))?\s*(\[(?P<axes>[^\[\]]*)\])?\s*")
 HINT = (
-    "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y) or axes [b, n]; a suffix [b] sets the axes"
+    "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y), index(v)[e] or axes [b, n]; "
+    "a suffix [b] sets the axes"
 )
 
 Dims = tuple[str | int, ...]
@@ -44,10 +46,8 @@ class Scope:
     lost: set[str] = field(default_factory=set)  # inputs whose types are mistakes
 
 
-def read(written: str | Sequence[str], scope: Scope, dtype: str | None = None) -> Type:
+def read(written: str | Sequence[str], scope: Scope) -> Type:
     """The type as written in a spec; KgenError (without a place) when it is none."""
-    if dtype is not None:
-        raise KgenError("integer inputs are not built yet: no operation reads them", hint="leave the dtype out")
     if not isinstance(written, str):
         return _plain(_dims(written, scope), scope)
     match = FORM.fullmatch(written) if len(written) <= 200 else None
@@ -60,6 +60,8 @@ def read(written: str | Sequence[str], scope: Scope, dtype: str | None = None) -
     _check_form(written, kind, items)
     if kind == "weights":
         return _weights(items or (), axes, scope)
+    if kind == "index":
+        return _index(written, items or (), axes)
     if kind == "scalar" and axes is not None:
         return _plain(axes, scope)
     algebra = _algebra(scope, kind)
@@ -72,8 +74,8 @@ def _check_form(written: str, kind: str | None, items: tuple[str, ...] | None) -
     if kind not in KINDS:
         near = get_close_matches(kind or "", KINDS, 1)
         raise KgenError(f"{names.shown(written)} is not a type", hint=f"did you mean {near[0]}?" if near else HINT)
-    if (items is not None) != (kind in ("grades", "weights")):
-        example = {"grades": "grades(0, 2)", "weights": "weights(x, y)"}.get(kind, kind)
+    if (items is not None) != (kind in ("grades", "weights", "index")):
+        example = {"grades": "grades(0, 2)", "weights": "weights(x, y)", "index": "index(v)[e]"}.get(kind, kind)
         raise KgenError(f"{names.shown(written)} is not a type", hint=f"as in {example}")
 
 
@@ -140,6 +142,21 @@ def _plain(dims: Dims, scope: Scope) -> Type:
     if prod(extents) > COMPONENTS:
         raise KgenError(f"fixed extents multiply to more than {COMPONENTS}", hint="a named axis has any extent")
     return Type("field", dims)
+
+
+def _index(written: str, into: tuple[str, ...], axes: Dims | None) -> Type:
+    """Positions along one axis, one for each position along another."""
+    if len(into) != 1 or axes is None or len(axes) != 1:
+        raise KgenError(f"{names.shown(written)} is not a type", hint="an index is one axis into another: index(v)[e]")
+    for axis in (into[0], axes[0]):
+        if not isinstance(axis, str) or axis == ELLIPSIS or axis in COMPONENT_AXES:
+            raise KgenError(
+                f"`{axis}` is not an axis that an index has", hint="named axes have indices, as index(v)[e]"
+            )
+        check_axis(axis)
+    if into == axes:
+        raise KgenError(f"an index along {into[0]} points into another axis", hint="such as index(v)[e]")
+    return Type("index", axes, into=into[0])
 
 
 def _weights(operands: tuple[str, ...], axes: Dims | None, scope: Scope) -> Type:

@@ -6,9 +6,9 @@ of documentation, an example, and the group under which it is equivariant. Names
 (`reference/calls.py`), and `kgen ops` and the page on bodies show it.
 
 Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
-`condition` (a comparison, or a field that is zero or not), `weights`, `axis` (of an argument), `other` (any axis) and
-`word` (one of the alternatives, the default first; all three by keyword only), `function` (a field function of one
-argument) and `*grades` (whole numbers).
+`condition` (a comparison, or a field that is zero or not), `weights`, `index` (an input of integers), `axis` (of an
+argument), `other` (any axis) and `word` (one of the alternatives, the default first; all three by keyword only),
+`function` (a field function of one argument) and `*grades` (whole numbers).
 """
 
 import re
@@ -95,6 +95,7 @@ EXAMPLES = {  # the inputs that examples are written in
     "weight": "weights(x, y)",
     "full": "weights(x, y)[n, m]",
     "linear": "weights(x)[n, m]",
+    "position": "index(n)[m]",
     **dict.fromkeys(("gain", "shift"), "weights(x)"),
 }
 
@@ -150,6 +151,13 @@ _AXES = (
     Word("rename", "x: value, axis: axis, to: other", "y[to] = x[axis]", "x along an axis of the same extent.",
          "u * rename(x, axis=n, to=m)", GL),
 )  # fmt: skip
+_INDEXED = (
+    Word("gather", "x: value, index: index", "y[i] = x[index[i]]",
+         "x at the positions that an index has, along the index's axis.", "gather(x, position)", GL),
+    Word("segment_sum", "x: value, index: index", "y[p] = sum of x[i] over i with index[i] = p",
+         "For each position the sum of x where the index has it; zero where it never has.",
+         "segment_sum(u, position) * x", GL),
+)  # fmt: skip
 _REDUCTIONS = (
     Word("sum", "x: value, over: axis", "sum of x[i] over i", "The sum along an axis, or of a term for each grade.",
          "sum(x, over=n)", GL, each="sum(x.grade(g) * gain[g] for g in x.grades)"),
@@ -180,4 +188,4 @@ _FIELDS = (
          "where(x.e > s, x.e, 0) * x", GL),
 )  # fmt: skip
 
-VOCABULARY: dict[str, Word] = {row.name: row for row in (*_GEOMETRIC, *_AXES, *_REDUCTIONS, *_FIELDS)}
+VOCABULARY: dict[str, Word] = {row.name: row for row in (*_GEOMETRIC, *_AXES, *_INDEXED, *_REDUCTIONS, *_FIELDS)}

@@ -2,7 +2,8 @@
 
 In: the types of a spec and the values that a body returns. Out: `Tensor` and `Output`, with the rules
 
-* a kernel's axes are those of its multivectors' memory order that inputs have, then others by first appearance;
+* a kernel's axes are those of its multivectors' memory order that inputs have, then others by first appearance; that of
+  an index stands before the one that it points into, for it takes its place;
 * an undeclared result is named like the variable that is returned, when that is a plain name, no argument, and
   returned once; else `out`, `out1`, … (the number is the place in the tuple), skipping names that are taken;
 * an undeclared multivector has the kernel's memory order, an undeclared field the same without the blade, both
@@ -16,7 +17,7 @@ from itertools import product
 from kgen.errors import Follows, KgenError
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import INDEX, Lookup, Tensor
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables
@@ -28,7 +29,12 @@ def axes(kernel: Kernel) -> tuple[str, ...]:
     """All axes of a kernel, outermost first."""
     seen = dict.fromkeys(axis for argument in kernel.inputs if argument.type for axis in argument.type.axes)
     order = ["b" if axis == ELLIPSIS else axis for axis in kernel.memory if axis != "blade"]
-    return (*(axis for axis in order if axis in seen), *(axis for axis in seen if axis not in order))
+    found = [*(axis for axis in order if axis in seen), *(axis for axis in seen if axis not in order)]
+    for index in (a.type for a in kernel.inputs if a.type and a.type.kind == "index"):
+        if set(index.axes).isdisjoint(order) and index.into in found:
+            found.remove(index.axes[0])
+            found.insert(found.index(index.into), index.axes[0])
+    return tuple(found)
 
 
 def paths(spec: Spec, kernel: Kernel, name: str) -> tuple[tables.Path, ...]:
@@ -47,7 +53,8 @@ def tensor(spec: Spec, kernel: Kernel, argument: Argument) -> Tensor:
     extents = iter([len(names) for names in labels])
     dims = tuple(next(extents) if _is_component(dim) else "b" if dim == ELLIPSIS else dim for dim in declared.memory)
     flat = tuple("_".join(names) for names in product(*labels))
-    return Tensor(argument.name, dims, flat, ELLIPSIS in declared.memory, declared.dtype)
+    dtype = INDEX if declared.kind == "index" else None
+    return Tensor(argument.name, dims, flat, ELLIPSIS in declared.memory, dtype)
 
 
 def _is_component(dim: str | int) -> bool:
@@ -81,7 +88,7 @@ def value(context: Context, argument: Argument, layout: Tensor) -> Value:
         case "weights":
             return Weights(name, paths(context.spec, context.kernel, name), fields, declared.operands)
         case "index":
-            return Index(name)
+            return Index(name, Lookup(layout.axes[0], declared.into, layout.name))
     extents = tuple(dim for dim in layout.dims if isinstance(dim, int))
     return Indexed(name, extents, fields) if extents else fields[0]
 

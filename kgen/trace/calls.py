@@ -58,13 +58,16 @@ def checked(context: Context, operation: str, parameter: Parameter, value: Value
             fits = isinstance(value, Multivector)
         case "weights":
             fits = isinstance(value, kinds.Weights)
+        case "index":
+            fits = isinstance(value, kinds.Index)
         case "value":
             fits = isinstance(value, Node | Multivector)
         case _:
             fits = isinstance(value, Node) and (parameter.type != "number" or not value.axes)
     if fits:
         return context.arithmetic(value) if isinstance(value, Node) and parameter.type != "condition" else value
-    message = f"{operation} needs a {parameter.type} as {parameter.name}, not {kind(value)}"
+    article = "an" if parameter.type == "index" else "a"
+    message = f"{operation} needs {article} {parameter.type} as {parameter.name}, not {kind(value)}"
     raise KgenError(message, hint=_conversion(context, operation, parameter.type, value))
 
 
@@ -73,6 +76,8 @@ def _conversion(context: Context, operation: str, wanted: str, value: Value) -> 
     if isinstance(value, Multivector) and wanted == "field":
         whole = VOCABULARY[operation].pointwise
         return f"pointwise({operation}, x) acts on each component" if whole else "x.e is the scalar component"
+    if wanted == "index":
+        return "an index is an input of integers, declared as index(v)[e]"
     if isinstance(value, Node) and wanted == "multivector" and context.spec.algebra:
         return "a field s as a multivector is s * e"
     return None

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from kgen.errors import KgenError
 from kgen.graph.node import Node
+from kgen.graph.tensor import INDEX
 from kgen.graph.variables import GRADES
 from kgen.trace import algebra as tables
-from kgen.trace.values import Context, Multivector, Operand, Value, Weights, is_comparison
+from kgen.trace.values import Context, Index, Multivector, Operand, Value, Weights, is_comparison
 from kgen.wording import counted
 
 # products
@@ -215,9 +216,35 @@ def rename(c: Context, x: Operand, axis: str, to: str) -> Value:
         )
     if {axis, to} & {t.axes[0] for t in c.builder.tensors.values() if t.leading}:
         raise KgenError("leading axes `...` have no other name")
+    if indexed := {axis, to} & {axis for t in c.builder.tensors.values() if t.dtype == INDEX for axis in t.axes}:
+        raise KgenError(f"{min(indexed)} has no other name: an index runs along it")
     c.alike(axis, to)
     names = {axis: to, to: axis}
     return c.each(lambda f: c.builder.rename([f], names)[0], x)
+
+
+# indices
+
+
+def gather(c: Context, x: Operand, index: Index) -> Value:
+    _check_lookup("gather", index, index.lookup.into, index.lookup.along, x)
+    return c.each(lambda f: c.builder.gather(f, index.lookup), x)
+
+
+def segment_sum(c: Context, x: Operand, index: Index) -> Value:
+    _check_lookup("segment_sum", index, index.lookup.along, index.lookup.into, x)
+    if isinstance(x, Node):
+        return c.builder.segments([x], index.lookup)[0]
+    return c.multivector(dict(zip(x.blades, c.builder.segments(x.fields, index.lookup))))
+
+
+def _check_lookup(name: str, index: Index, here: str, there: str, x: Operand) -> None:
+    """Refuse a value without the axis that the index takes, or with the one that it gives."""
+    declared = f"{index.name} is declared as index({index.lookup.into})[{index.lookup.along}]"
+    if here not in x.axes:
+        raise KgenError(f"{name} by {index.name} along {here}, which the value lacks", hint=declared)
+    if there in x.axes:
+        raise KgenError(f"{name} by {index.name} makes an axis {there}, which the value has already", hint=declared)
 
 
 # reductions and field functions

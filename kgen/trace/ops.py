@@ -75,6 +75,8 @@ MEANINGS: dict[str, Lowering] = {
     "pointwise": to.pointwise,
     "detach": to.detach,
     "rename": to.rename,
+    "gather": to.gather,
+    "segment_sum": to.segment_sum,
     "sum": to.sum,
     "mean": to.mean,
     "max": to.max,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from kgen.errors import KgenError, Vanishes
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number
+from kgen.graph.tensor import Lookup
 from kgen.graph.zeros import Zeros
 from kgen.spec.model import Algebra, Kernel, Layout, Spec
 from kgen.trace import algebra as tables
@@ -52,9 +53,10 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A tensor of integers; it takes no part in arithmetic."""
+    """A tensor of integers, positions along an axis; it takes no part in arithmetic."""
 
     name: str
+    lookup: Lookup
 
 
 @dataclass(frozen=True, slots=True)

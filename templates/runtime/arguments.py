@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 
 from .registry import KERNELS, Dims
 
+CHECKS_INDICES = os.environ.get("KGEN_CHECK_INDICES", "") not in ("", "0")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Sizes = dict[str, int]
 Lead = tuple[int, ...]
@@ -52,6 +54,22 @@ def broadcast(function: str, tensors: Sequence[torch.Tensor], fit: Fit) -> list[
     dims = list(KERNELS[function]["inputs"].values())
     whole = {i: extents_of(dims[i], fit.sizes, fit.lead) for i in fit.short}
     return [x.expand(whole[i]) if i in whole else x for i, x in enumerate(tensors)]
+
+
+def check_indices(function: str, tensors: Sequence[torch.Tensor], sizes: Sizes) -> None:
+    """Raise IndexError for a position that is out of range, if KGEN_CHECK_INDICES is set: to look costs a GPU's wait.
+
+    Otherwise such a position reads as zero, and what is added there is lost; no other memory is touched.
+    """
+    for i, name in enumerate(KERNELS[function]["inputs"] if CHECKS_INDICES else ()):
+        axis = KERNELS[function]["indices"].get(name)
+        if axis is None or not tensors[i].numel():
+            continue
+        outside = (tensors[i] < 0) | (tensors[i] >= sizes[axis])
+        if outside.any():
+            place = int(outside.nonzero()[0, 0])
+            wanted = f"from 0 to {sizes[axis] - 1}, for {axis} = {sizes[axis]}"
+            raise IndexError(f"{function}: {name} must be {wanted}, got {int(tensors[i][place])} at {place}")
 
 
 def check_flag(owner: str, name: str, value: object) -> None:
@@ -140,7 +158,10 @@ def _fit(function: str, *seen: Seen) -> Fit:
             if differ((known,), (extent,), wanted):
                 expected = f"{axis} = {known}" if isinstance(axis, str) else axis
                 raise ValueError(f"{wanted} with {expected} where it has {extent}, got {got}")
-        if dtype not in DTYPES:
+        if name in KERNELS[function]["indices"]:
+            if dtype not in (torch.int32, torch.int64):
+                raise ValueError(f"{function}: {name} must be int32 or int64, got {dtype}")
+        elif dtype not in DTYPES:
             raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
         if first is None:
             first = name, device

@@ -68,6 +68,15 @@ def sweep(
         launch(kernel, (-(-rows // per), 1, 1), tensors, numbers, options, real, per, block)
 
 
+def segment(
+    kernel: Any, row: Launch, tensors: Tensors, numbers: Numbers, kept: int, columns: int, real: torch.dtype
+) -> None:
+    """A program for each position that an index may have, and tile."""
+    per, block, options = shape(row, known(columns))
+    if some(kept):
+        launch(kernel, (kept * tiles_of(columns, block), 1, 1), tensors, numbers, options, real, per, block)
+
+
 def programs_of(row: Launch, rows: int, kept: int, columns: int, device: torch.device) -> tuple[int, int]:
     """How many persistent programs share the rows, and how many tiles the columns have."""
     per, block, _ = shape(row, known(columns))

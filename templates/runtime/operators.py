@@ -21,6 +21,7 @@ from .arguments import (
     broadcast,
     check,
     check_alike,
+    check_indices,
     compiling,
     extents_of,
     matrix_dtype,
@@ -200,6 +201,8 @@ def _call(operator: Operator, tensors: Sequence[torch.Tensor], numbers: Sequence
     fit = check(operator.function, tensors, plain)
     if fit.short:
         tensors = broadcast(operator.function, tensors, fit)
+    if plain and KERNELS[operator.function]["indices"]:
+        check_indices(operator.function, tensors, fit.sizes)
     if not (plain and all([type(x) is float for x in numbers])):
         numbers = [number(operator.function, name, x) for name, x in zip(operator.numbers, numbers)]
     if operator.positions != operator.all and torch.is_grad_enabled():

@@ -225,10 +225,14 @@ def draw(
     inputs = {}
     for name, dims in case.inputs.items():
         random = torch.Generator().manual_seed(zlib.crc32(f"{case.kernel}.{name}".encode()))
+        if name in case.indices:
+            count = max(1, extents[case.indices[name]])  # what points into nothing is out of range
+            inputs[name] = torch.randint(count, shape(dims, extents), generator=random).to(DEVICE)
+            continue
         x = torch.randn(shape(dims, extents), generator=random, dtype=torch.float64)
         x = x * scale if name in (case.grades or case.inputs) else x
         kind = dtype[name] if isinstance(dtype, dict) else dtype
-        inputs[name] = x.to(DEVICE, getattr(torch, case.indices[name]) if name in case.indices else kind)
+        inputs[name] = x.to(DEVICE, kind)
     return inputs
 
 

@@ -51,7 +51,7 @@ def describe(
         options: keyword-only arguments with their defaults.
         work: with the default options, the arithmetic of the formula: "forward", and "forward+backward" together. A
             "product" is one of two numbers in a product of matrices, the other kinds are element by element.
-        indices: the inputs that are indices, with their dtypes.
+        indices: the inputs that are positions along an axis, with that axis.
         products: whether it multiplies matrices.
         precision: how it multiplies fp32, if the spec fixes that.
         paths: of its weights, the grades of the left operand, the result and the right operand, in their order.

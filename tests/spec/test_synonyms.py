@@ -8,6 +8,7 @@ from evaluate import evaluate
 
 from examples import spec_of
 from kgen.errors import KgenError
+from kgen.graph.tensor import INDEX
 from kgen.spec.signature import standard_blades
 from kgen.spec.synonyms import SYNONYMS, Synonym, hint
 from kgen.spec.vocabulary import VOCABULARY
@@ -82,6 +83,8 @@ def drawn(expression: str, signature: tuple[int, int, int], positive: bool = Fal
         generator = torch.Generator().manual_seed(ord(tensor.name[0]))
         x = torch.randn(shape, generator=generator, dtype=torch.float64)
         found[tensor.name] = x.abs() + 0.1 if positive else x
+        if tensor.dtype == INDEX:
+            found[tensor.name] = torch.randint(min(SIZES.values()), shape, generator=generator)
     return found
 
 

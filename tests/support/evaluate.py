@@ -25,6 +25,18 @@ CALLS = {
 CHEAP = {"abs", "maximum", "minimum", "where", *COMPARISONS}  # functions of one instruction each
 
 
+def drawn(graph: Graph, sizes: dict[str, int], generator: torch.Generator) -> dict[str, Tensor]:
+    """Random inputs by name; positions that an index has are in range whichever axis it points into."""
+    found = {}
+    for tensor in graph.inputs:
+        shape = [d if isinstance(d, int) else sizes[d] for d in tensor.dims]
+        if tensor.dtype == memory.INDEX:
+            found[tensor.name] = torch.randint(min(sizes.values()), shape, generator=generator)
+        else:
+            found[tensor.name] = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return found
+
+
 def evaluate(
     graph: Graph, tensors: dict[str, Tensor], numbers: dict[str, float], sizes: dict[str, int]
 ) -> dict[str, Tensor]:
@@ -33,6 +45,9 @@ def evaluate(
     extents = dict(sizes)
     for declared in graph.inputs:
         if declared.dtype is not None:
+            if declared.dtype == memory.INDEX:
+                leaves[declared.name, 0] = tensors[declared.name]
+                extents[declared.axes[0]] = len(tensors[declared.name])
             continue
         value = tensors[declared.name].double()
         value = value.reshape(-1, *value.shape[value.dim() - len(declared.dims) + 1 :]) if declared.leading else value
@@ -69,6 +84,8 @@ def _node(
         case "Call":
             result: Tensor = CALLS[node.function](*args)
             return result.double()
+        case "Gather" | "Segment":
+            return _looked_up(node, args[0], axes, leaves[node.lookup.tensor, 0].long(), extents)
         case "Sum":
             return args[0].sum([axes.index(a) for a in node.over], keepdim=True)
         case "Dot":
@@ -77,6 +94,19 @@ def _node(
         case "Max":
             return args[0].amax([axes.index(a) for a in node.over], keepdim=True)
     raise NotImplementedError(node.kind)
+
+
+def _looked_up(node: Node, x: Tensor, axes: tuple[str, ...], index: Tensor, extents: dict[str, int]) -> Tensor:
+    """By a matrix that has a one where the index says."""
+    along, into = axes.index(node.lookup.along), axes.index(node.lookup.into)
+    matrix = torch.nn.functional.one_hot(index, extents[node.lookup.into]).double()  # (along, into)
+    source, target, matrix = (into, along, matrix) if node.kind == "Gather" else (along, into, matrix.mT)
+    x = x.expand([matrix.shape[1] if i == source else n for i, n in enumerate(_rank(x, axes))])
+    return (x.movedim(source, -1) @ matrix.mT).movedim(-1, source).transpose(source, target)
+
+
+def _rank(x: Tensor, axes: tuple[str, ...]) -> list[int]:
+    return list(x.shape) if x.dim() else [1] * len(axes)
 
 
 def _number(value: float) -> Tensor:

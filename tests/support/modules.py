@@ -5,6 +5,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,6 +111,10 @@ def draw(
     inputs = {}
     for name, dims in of.KERNELS[kernel]["inputs"].items():
         random = torch.Generator().manual_seed(zlib.crc32(f"{kernel}.{name}".encode()))
+        if into := of.KERNELS[kernel]["indices"].get(name):
+            (count,) = shape((into,), sizes)
+            inputs[name] = torch.randint(count, shape(dims, sizes, lead), generator=random).to(DEVICE)
+            continue
         value = torch.randn(shape(dims, sizes, lead), generator=random, dtype=torch.float64)
         value = value if name == "weight" else value * scale
         inputs[name] = value.to(DEVICE, dtype if isinstance(dtype, torch.dtype) else dtype[name])
@@ -128,10 +133,9 @@ def results(
 
     The cotangents are rounded to the dtype that the outputs have without `exact`.
     """
-    promoted = torch.float64
-    for i, tensor in enumerate(inputs.values()):
-        promoted = tensor.dtype if i == 0 else torch.promote_types(promoted, tensor.dtype)
-    values = {name: x.detach().double() if exact else x.detach() for name, x in inputs.items()}
+    promoted = reduce(torch.promote_types, [x.dtype for x in inputs.values() if x.is_floating_point()])
+    values = {name: x.detach().double() if exact and x.is_floating_point() else x for name, x in inputs.items()}
+    values = {name: x.detach() for name, x in values.items()}
     leaves = {name: x.requires_grad_(name in wanted) for name, x in values.items()}
     value = function(*leaves.values(), **options)
     tensors: tuple[Tensor, ...] = value if isinstance(value, tuple) else (value,)

@@ -75,6 +75,15 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
     "stopped": (XY, "return detach(x) * y + x"),
     "sums": (XY, "return sum(x, over=n), mean(y, over=n), sum(x.e * y.e, over=b)"),
     "means": (XY, "return x - mean(x, over=n), mean(y.e1, over=b)"),
+    "gathered": (
+        {"x": "multivector", "u": "scalar[m]", "i": "index(n)[m]"},
+        "return u * gather(x, i) + u, gather(tanh(x.e), i), sum(gather(x.e1, i) * u, over=m)",
+    ),
+    "segments": (
+        {"x": "multivector", "u": "scalar[m]", "i": "index(n)[m]", "j": "index(n)[m]"},
+        "a = segment_sum(gather(x, i) * u, j)\n"
+        "return a * x, segment_sum(sigmoid(gather(a.e - x.e, j) * u) * gather(a, i), i) + a, sum(a.e, over=n)",
+    ),
     "largest": (XY, "m = detach(max(x.e, over=n))\nreturn exp(x.e - m), max(y.e1, over=n)"),
     "dots": (FIELDS, "return dot(s, t, over=n), x * dot(s, s, over=n)"),
     "exponentials": (FIELDS, "return exp(s) * log(2 + s * s) * x, t * sigmoid(x.e1)"),

@@ -9,6 +9,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from evaluate import drawn
 
 from examples import spec_of
 from kgen.reference import source as reference
@@ -107,7 +108,7 @@ def differs(expression: str, signature: Signature, group: str) -> float:
     spec, draw = spec_of(expression, signature), drawing(1)
     graph = trace(spec, spec.kernels[0], {})
     a = MAPS[group](signature, draw)
-    inputs = {t.name: draw(*(SIZES[d] if isinstance(d, str) else d for d in t.dims)) for t in graph.inputs}
+    inputs = drawn(graph, SIZES, torch.Generator().manual_seed(3))
     vectors = {t.name: t.labels for t in graph.inputs if t.labels and t.labels[0].startswith("e")}
     there = {name: moved(spec, x, vectors[name], a) if name in vectors else x for name, x in inputs.items()}
     (before,), (after,) = (reference.evaluate(spec, "f", given, {}) for given in (inputs, there))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from bodies import FUSED, MV, OPTIONS, SGP, Inputs
-from evaluate import evaluate
+from evaluate import drawn, evaluate
 from handmade import one
 from test_algebra import multiply
 
@@ -22,9 +22,7 @@ SIZES = {"b": 3, "n": 5, "m": 2, "v": 4, "c": 3, "k": 2}
 
 
 def inputs_of(graph: Graph) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    shapes = {t.name: [d if isinstance(d, int) else SIZES[d] for d in t.dims] for t in graph.inputs}
-    return {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    return drawn(graph, SIZES, torch.Generator().manual_seed(1))
 
 
 def run(spec: Spec, flags: dict[str, bool] | None = None) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -24,6 +24,7 @@ from kgen.emit.host.rows import (
     Present,
     Programs,
     Resident,
+    Sorted,
     Step,
     Total,
     Wide,
@@ -31,9 +32,10 @@ from kgen.emit.host.rows import (
 from kgen.emit.host.variant import Direction
 from kgen.emit.kernel.forms import sections
 from kgen.emit.kernel.rows import KernelText
+from kgen.graph.tensor import Lookup
 from kgen.schedule.products import Product
 from kgen.schedule.program import TURNED, Fold, Kernel
-from kgen.spec.private_names import kernel_name
+from kgen.spec.private_names import kernel_name, size_name
 
 PROGRAMS, TILES = "programs", "tiles"  # the launcher's own
 
@@ -47,7 +49,7 @@ class Launches:
 
     def launched(self, kernel: Kernel) -> list[Step]:
         """A kernel, or what takes its place."""
-        steps: list[Step] = [self._in_form(kernel)]
+        steps: list[Step] = [*map(_sorted, kernel.segments), self._in_form(kernel)]
         if kernel.folds:
             steps = [*self._partials(kernel), *steps, *map(self._total, kernel.folds)]
         if kernel.otherwise:
@@ -145,6 +147,10 @@ class Launches:
             else:
                 steps += [*map(self.allocations.allocated, fresh), self._call(step, self._texts(step)[0])]
         return [*steps, Deleted(tuple(made))] if made else steps
+
+
+def _sorted(by: Lookup) -> Sorted:
+    return Sorted(f"order_{by.tensor}", f"starts_{by.tensor}", by.tensor, size_name(by.into))
 
 
 def _tiles(kernel: Kernel) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ operations of a program by the axes along which they are repeated.
 from collections.abc import Sequence
 
 from kgen.graph.cost import operations
-from kgen.graph.node import postorder
-from kgen.schedule.program import Program
+from kgen.graph.node import Node, postorder
+from kgen.schedule.program import Kernel, Program
 
 Count = tuple[int, tuple[str, ...]]  # operations at each point of these axes
 
@@ -19,6 +19,7 @@ def independent(forward: Program) -> tuple[str, ...]:
     """
     nodes = postorder(forward.graph.roots)
     bound = {axis for n in nodes for axis in n.reduced} | {n.axis for n in nodes if n.kind == "Size"}
+    bound |= {axis for n in nodes if n.kind in ("Gather", "Segment") for axis in n.lookup[:2]}
     for pair in forward.graph.builder.alike:
         bound |= set(pair) if bound & set(pair) else set()
     results = [set(t.axes) for t in forward.outputs]
@@ -34,7 +35,7 @@ def flops(program: Program) -> tuple[Count, ...]:
     for kernel in program.kernels:
         if kernel.name in replaced:
             continue
-        found = [(operations(n), n.axes.union(*(a.axes for a in n.args))) for n in kernel.nodes]
+        found = [(operations(n), _repeated(kernel, n)) for n in kernel.nodes]
         folded = [node for fold in kernel.folds for node in fold.fields if node.kind != "Dot"]
         found += [((0, 1, 0), node.axes) for node in folded if node.axes]
         for parts, axes in found:
@@ -46,6 +47,12 @@ def flops(program: Program) -> tuple[Count, ...]:
         counts[along] = counts.get(along, 0) + 2 * p.multiplications
     ordered = _ordered(counts, program.graph.axes)
     return tuple((count, tuple(map(str, program.graph.extents(along)))) for count, along in ordered)
+
+
+def _repeated(kernel: Kernel, node: Node) -> frozenset[str]:
+    """The axes along which a field is computed; of an index's places each has one position."""
+    along = node.read_along.union(*(a.axes for a in node.args))
+    return along - {by.into for by in kernel.segments if by.along in along}
 
 
 def _ordered(counts: dict[tuple[str, ...], int], axes: Sequence[str]) -> tuple[Count, ...]:

@@ -232,6 +232,16 @@ class Programs:
 
 
 @dataclass(frozen=True, slots=True)
+class Sorted:
+    """An index sorted: its places in the order of the positions that they have, and where each position's start."""
+
+    order: str
+    starts: str
+    index: str
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One launch of a kernel."""
 
@@ -258,7 +268,7 @@ class Branch:
     others: tuple[Step, ...] = ()
 
 
-Step = Assigned | Reused | Deleted | Zeroed | Parts | Programs | Call | Multiplied | Branch
+Step = Assigned | Reused | Deleted | Zeroed | Parts | Programs | Sorted | Call | Multiplied | Branch
 
 # launchers
 

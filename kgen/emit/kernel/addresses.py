@@ -35,7 +35,12 @@ class Addresses:
     def axis_offset(self, tensor: Tensor, axes: Collection[str]) -> list[str]:
         """The terms that lead to the indices along some axes."""
         along = [(i, d) for i, d in enumerate(tensor.dims) if isinstance(d, str) and d in axes]
-        return [times(self.naming.index[axis], *self.naming.stride(tensor, i)) for i, axis in along]
+        return [times(self.position(tensor, axis), *self.naming.stride(tensor, i)) for i, axis in along]
+
+    def position(self, tensor: Tensor, axis: str) -> str:
+        """The index along an axis of a tensor; what is looked up has that of another axis, by an index."""
+        by = next((by for by in tensor.lookups if by.along == axis), None)
+        return self.naming.looked_up[by] if by else self.naming.index[axis]
 
     def base(self, tensor: Tensor, offset: Sequence[str]) -> Statement:
         """Where a part of a tensor starts."""
@@ -48,8 +53,9 @@ class Addresses:
         return self.base(tensor, [first, *self.axis_offset(tensor, axes)])
 
     def load_mask(self, tensor: Tensor, *masks: str) -> str:
-        """The masks, and the switch of a tensor that may be missing."""
-        return " & ".join(filter(None, [*masks, self.naming.given.get(tensor.memory)]))
+        """The masks, those of indices, and the switch of a tensor that may be missing."""
+        within = [self.naming.in_range[by] for by in tensor.lookups]
+        return " & ".join(filter(None, [*masks, *within, self.naming.given.get(tensor.memory)]))
 
     def planes(self, used: Collection[str]) -> tuple[Statement, ...]:
         """The steps of tensors that may be turned, and what separates components where addresses read it."""
@@ -93,6 +99,7 @@ def read(sections: Iterable[Section]) -> frozenset[str]:
     texts: list[str] = []
     for section in sections:
         accesses += (*section.loads, *section.stores)
+        texts += (text for found in section.lookups for text in (found.pointer, found.mask))
         texts += (p.expression for p in section.pointers)
     texts += (text for a in accesses for text in (*a.names, a.pointer, a.mask))
     return frozenset(re.findall(r"\w+", " ".join(texts)))

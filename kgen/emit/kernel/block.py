@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 from kgen.emit.kernel.addresses import Addresses
 from kgen.emit.kernel.printer import times
-from kgen.emit.kernel.rows import Statement
-from kgen.graph.tensor import Tensor
-from kgen.schedule.program import Kernel
+from kgen.emit.kernel.rows import Found, Statement
+from kgen.graph.tensor import INDEX, Lookup, Tensor
+from kgen.schedule.program import ORDER, Kernel
 from kgen.spec.private_names import size_name
 
 # adjacent components that a thread loads at once and splits in registers: 16 bytes in bf16, two loads in fp32
@@ -18,15 +18,19 @@ LARGEST_CHUNK = 8
 
 
 class Block:
-    """The elements of a block of rows times a tile: `rows` runs down it, `tile` along it."""
+    """The elements of a block of rows times a tile: `rows` runs down it, `tile` along it.
 
-    def __init__(self, kernel: Kernel, form: str, addresses: Addresses) -> None:
+    Of rows that are `scattered` each has an index of its own; else they follow each other.
+    """
+
+    def __init__(self, kernel: Kernel, form: str, addresses: Addresses, scattered: str = "") -> None:
         self.kernel, self.form = kernel, form
         self.addresses, self.naming = addresses, addresses.naming
         self.flat = kernel.flat
         self.inner, self.outer = frozenset(kernel.inner), frozenset((*kernel.rows, *kernel.loop))
-        self.rows = kernel.loop if form == "fold" else kernel.rows
-        self.tile = "tile" if self.flat else self.naming.index[kernel.inner[0]]
+        self.scattered = scattered
+        self.rows = {"fold": kernel.loop, "segment": tuple(filter(None, (scattered,)))}.get(form, kernel.rows)
+        self.tile = "tile" if self.flat or not kernel.inner else self.naming.index[kernel.inner[0]]
 
     def along(self, axes: Iterable[str]) -> bool:
         """Whether what has these axes varies along the tile."""
@@ -45,8 +49,20 @@ class Block:
         return min(LARGEST_CHUNK, last & -last)
 
     def bases(self, tensors: Iterable[Tensor]) -> tuple[Statement, ...]:
-        """Where the block's rows start in tensors that vary with it."""
-        return tuple(self.addresses.base(t, self._to_block(t)) for t in tensors if self.moves(t.axes))
+        """Where the block's rows start in tensors that vary with it; an index has no such name."""
+        moving = (t for t in tensors if self.moves(t.axes) and t.dtype not in (INDEX, ORDER))
+        return tuple(self.addresses.base(t, self._to_block(t)) for t in moving)
+
+    def lookups(self, tensors: Iterable[Tensor], moving: bool) -> tuple[Found, ...]:
+        """The positions that tensors are read at by indices: those that move with the block, or the others."""
+        found = dict.fromkeys(by for tensor in tensors for by in tensor.lookups)
+        return tuple(self._found(by) for by in found if self.moves((by.along,)) == moving)
+
+    def _found(self, by: Lookup) -> Found:
+        index, naming = Tensor(by.tensor, (by.along,), dtype=INDEX), self.naming
+        along = self.tile if by.along in self.inner else naming.index[by.along]
+        pointer = " + ".join([naming.pointers[by.tensor], along, *self._down(index)])
+        return Found(naming.looked_up[by], naming.in_range[by], pointer, self._mask(index), size_name(by.into))
 
     def source(self, tensor: Tensor, component: int) -> tuple[str, str]:
         """The pointer and the mask of a load."""
@@ -81,7 +97,8 @@ class Block:
 
     def _down(self, tensor: Tensor) -> list[str]:
         """The offset of a row within the block of rows."""
-        if self.flat or len(self.rows) != 1 or self.rows[0] not in tensor.axes:
+        elsewhere = {self.scattered, *(by.along for by in tensor.lookups)}  # the base has a row for each already
+        if self.flat or len(self.rows) != 1 or self.rows[0] not in tensor.axes or self.rows[0] in elsewhere:
             return []
         factor, sizes = self.naming.stride(tensor, tensor.dims.index(self.rows[0]))
         return [times("r", factor, sizes)]
@@ -92,7 +109,11 @@ class Block:
         down = self._down(tensor)
         if down == [times("r", factor, (size_name(self.kernel.inner[0]), *sizes))]:
             return [times("at", factor, sizes)]
-        return [*down, times(self.tile, factor, sizes)]
+        looked_up = any(by.along in self.inner for by in tensor.lookups)
+        return [
+            *down,
+            times(self.addresses.position(tensor, self.kernel.inner[0]) if looked_up else self.tile, factor, sizes),
+        ]
 
     def _mask(self, tensor: Tensor) -> str:
         """What guards the axes that may overrun."""

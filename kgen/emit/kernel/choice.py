@@ -21,6 +21,8 @@ LEAVES = ("Input", "Const", "Size")  # kinds of fields that nothing computes
 def named(kernel: Kernel, nodes: Sequence[Node], names: Names, results: Iterable[Node]) -> set[Node]:
     """The fields that have a name, but for inputs, which all have one."""
     chosen = {*results, *_by_themselves(kernel, nodes, names), *_constant(nodes, set(kernel.inner))}
+    if kernel.kind == "segment":
+        chosen |= {*_before_walks(nodes, set(kernel.loop))}
     return chosen | _long(nodes, chosen)
 
 
@@ -31,7 +33,7 @@ def _by_themselves(kernel: Kernel, nodes: Sequence[Node], names: Names) -> Itera
     for node in nodes:
         if node.kind not in ("Input", "Const"):
             few = FEW_USES if _is_short(node, names) else 1
-            if node.is_reduction or node.kind == "Dot" or uses[node] > few or names.label(node):
+            if node.is_reduction or node.kind in ("Dot", "Segment") or uses[node] > few or names.label(node):
                 yield node
 
 
@@ -50,6 +52,13 @@ def _constant(nodes: Iterable[Node], inner: set[str]) -> Iterator[Node]:
                     yield a
 
 
+def _before_walks(nodes: Iterable[Node], along: set[str]) -> Iterator[Node]:
+    """What is constant along a walk, and read there."""
+    for node in nodes:
+        inside = node.axes & along or node.kind == "Segment"
+        yield from (a for a in node.args if inside and a.kind not in LEAVES and not a.axes & along)
+
+
 def _long(nodes: Iterable[Node], chosen: set[Node]) -> set[Node]:
     """What would be long inside another expression is a statement of its own."""
     found, length = set[Node](), dict[Node, int]()
@@ -62,5 +71,5 @@ def _long(nodes: Iterable[Node], chosen: set[Node]) -> set[Node]:
 
 
 def _arguments(node: Node) -> tuple[Node, ...]:
-    """What a field's expression reads; a Dot has none, for it is a sum of its own."""
-    return () if node.kind == "Dot" else node.args
+    """What a field's expression reads; a Dot has none, for it is a sum of its own, nor has a segment."""
+    return () if node.kind in ("Dot", "Segment") else node.args

@@ -124,6 +124,8 @@ class Equations:
                 return f"1/{inside[0]}" if inside[0].isidentifier() else f"1/({inside[0]})"
             case "Sum" | "Max":
                 return f"{node.kind.lower()}_{'_'.join(node.over)}({inside[0]})"
+            case "Segment":
+                return f"sum_{node.lookup.tensor}({inside[0]})"
             case "Call":
                 return f"{node.function.removeprefix('fast_')}({', '.join(inside)})"
         return f"{node.kind.lower()}({', '.join(inside)})"

@@ -1,8 +1,8 @@
 """A kernel in each of its forms: finished rows for templates.
 
 In: a `program.Kernel`. Out: a `KernelText` for each form: of the resident tile (`tile.py`, `fold.py`), of swept rows
-(`sweep.py`) or of a matrix product (`contract.py`). Guaranteed: every name is defined before it is used, every access
-that can overrun has a mask, and templates only place the strings.
+(`sweep.py`), of segments (`segments.py`) or of a matrix product (`contract.py`). Guaranteed: every name is defined
+before it is used, every access that can overrun has a mask, and templates only place the strings.
 """
 
 from functools import lru_cache
@@ -15,6 +15,7 @@ from kgen.emit.kernel.fold import Folds
 from kgen.emit.kernel.headers import header
 from kgen.emit.kernel.naming import Naming, stored
 from kgen.emit.kernel.rows import KernelText, Section
+from kgen.emit.kernel.segments import Segments
 from kgen.emit.kernel.statements import Statements
 from kgen.emit.kernel.sweep import Sweeps
 from kgen.emit.kernel.tile import Tile
@@ -31,6 +32,8 @@ def sections(kernel: Kernel, builder: Builder) -> tuple[KernelText, ...]:
     """The kernel's texts, one for each of its forms."""
     if kernel.contraction:
         return (Contract(kernel, kernel.contraction, builder).text(),)
+    if kernel.kind == "segment":
+        return (Segments(kernel, builder).text(),)
     return tuple(_text(kernel, builder, form) for form in forms(kernel))
 
 

@@ -44,8 +44,8 @@ def _work(k: Kernel, form: str, nodes: Sequence[Node]) -> str:
         text = f"{count} product{'s' if count > 1 else ''} of fields by {' '.join(k.contraction.axes)}"
         return f"{text}; {made} for an element of the factors" if made else text
     along = {n: n.axes.union(*(a.axes for a in n.args)) for n in nodes}
-    own = _counted(n for n in nodes if along[n] >= set(k.axes))
-    shared = _counted(n for n in nodes if not along[n] >= set(k.axes))
+    own = _counted(n for n in nodes if along[n] >= k.element)
+    shared = _counted(n for n in nodes if not along[n] >= k.element)
     found, each = work(k), " and pass at most" if form == "sweep" and _depth(nodes) > 1 else ""
     moved = f"{BYTES * found.read} bytes read, {BYTES * found.written} written in fp32"
     return f"per element{each} {', '.join(filter(None, [own, moved]))}" + (f"; shared {shared}" if shared else "")
@@ -82,9 +82,13 @@ def _saved(k: Kernel) -> list[str]:
 def _reason(k: Kernel, tensor: Tensor) -> str:
     if tensor.dtype == MATRIX:
         return "else a matrix product"
-    if set(k.inner) <= set(tensor.axes):  # not one value a row, but a field that a maximum is taken of
+    if set(k.inner) <= set(tensor.axes) and any(n.kind == "Max" or _compares(n) for n in k.nodes):
         return "of which a maximum is compared to the bit"
     return "else another pass"
+
+
+def _compares(node: Node) -> bool:
+    return node.kind == "Call" and node.function == "eq"
 
 
 def _listed(tensors: Iterable[Tensor]) -> str:

@@ -54,6 +54,9 @@ class Naming:
         unique = self.names.unique
         tensors = dict.fromkeys(t.name for t in (*k.inputs, *k.written))
         self.index = {axis: unique(axis) for axis in k.axes}
+        found = dict.fromkeys(by for t in k.inputs for by in t.lookups)
+        self.looked_up = {by: unique(f"{by.tensor}_{by.into}") for by in found}  # the position that an index has
+        self.in_range = {by: unique(f"has_{by.tensor}_{by.into}") for by in found}
         numbers = {n.tensor: self.names[n] for n in self.nodes if n.kind == "Input" and n.tensor in k.numbers}
         self.numbers = tuple(numbers[name] for name in k.numbers)
         self.pointers = {name: unique(f"{name}_ptr") for name in tensors}
@@ -101,8 +104,9 @@ def stored(kernel: Kernel) -> list[Result]:
 
 
 def _sized_axes(kernel: Kernel) -> list[str]:
-    """Axes whose size the kernel reads: its own, and those of Size fields."""
-    return [*kernel.axes, *(n.axis for n in kernel.nodes if n.kind == "Size")]
+    """Axes whose size the kernel reads: its own, those of Size fields, and those that indices point into."""
+    into = [by.into for t in kernel.inputs for by in t.lookups]
+    return [*kernel.axes, *(n.axis for n in kernel.nodes if n.kind == "Size"), *into]
 
 
 def _steps(tensors: Iterable[Tensor]) -> dict[str, str]:

@@ -39,7 +39,7 @@ FUNCTIONS = {
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 LOCALS = {  # what templates of kernels call their own variables, and what they use
     *("r", "at", "row", "rows", "kept", "column", "across", "down", "start", "tile", "tiles", "block", "blocks"),
-    *("program", "programs", "slot", "first_tile", "mask", "row_mask", "tile_mask"),
+    *("program", "programs", "slot", "end", "first_tile", "mask", "row_mask", "tile_mask"),
     *("column_mask", "across_mask", "down_mask", "tl", "triton", "torch", "range", "float"),
 }
 
@@ -96,7 +96,7 @@ def component_name(tensor: Tensor, component: int) -> str:
     """What a loaded field is called: by what it is where kernels hand it to each other, else as its tensor's."""
     label = tensor.labels[component]
     own = tensor.dtype in (WORKSPACE, MATRIX) and label and not label.isdigit()
-    return label if own else tensor.component_name(component)
+    return "_".join([label, *(by.tensor for by in tensor.lookups)]) if own else tensor.component_name(component)
 
 
 def _leading(text: str) -> str:
@@ -278,7 +278,7 @@ def extents(tensor: Tensor) -> list[str]:
 def stride(tensor: Tensor, position: int) -> Extent:
     """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
     if not tensor.split or position < tensor.several:
-        return _extent(tensor.dims[position + 1 :])
+        return _extent(tensor.extents[position + 1 :])
     end = tensor.split if position < tensor.split else len(tensor.dims)
     factor, sizes = _extent(tensor.dims[position + 1 : end])
     return factor, (*sizes, step_name(tensor, end))

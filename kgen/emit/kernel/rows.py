@@ -29,6 +29,17 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The position that an index has, and whether it is in range."""
+
+    name: str
+    within: str
+    pointer: str
+    mask: str
+    count: str
+
+
+@dataclass(frozen=True, slots=True)
 class Accumulator:
     """What a fold keeps in registers for one component of a result."""
 
@@ -50,6 +61,7 @@ class Section:
     products: tuple[Statement, ...] = ()  # two factors each, and the sum that their product is added to
     accumulators: tuple[Accumulator, ...] = ()
     stores: tuple[Access, ...] = ()
+    lookups: tuple[Found, ...] = ()  # first of all
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class KernelText:
-    """Everything a kernel template needs. `form` names the template: flat, tile, fold, sweep or contract."""
+    """Everything a kernel template needs. `form` names the template: flat, tile, fold, segment, sweep or contract."""
 
     name: str
     form: str
@@ -98,6 +110,22 @@ class KernelText:
         """All that it does, in order."""
         passes = (part for sweep in self.sweeps for part in (sweep.tile, sweep.row))
         return (self.before, self.body, *passes, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The places that an index has for one position, in the order of the sorted index: of which axis, and where."""
+
+    place: str
+    order: str
+    starts: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentText(KernelText):
+    """What the template needs besides: each of its sweeps is a walk."""
+
+    walks: tuple[Walk, ...]
 
 
 @dataclass(frozen=True, slots=True)

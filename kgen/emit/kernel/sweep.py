@@ -26,6 +26,7 @@ class Sweeps:
         """What does not depend on the tile, nor on a reduction."""
         k = self.kernel
         return Section(
+            lookups=self.block.lookups(k.inputs, moving=True),
             pointers=self.block.bases([*k.inputs, *(o.tensor for o in k.stores)]),
             loads=self.accesses.loads_before(t for t in k.inputs if not self.block.along(t.axes)),
             statements=self.statements.computing(n for n in self.rowwise if self.statements.level[n] == 0),
@@ -56,6 +57,7 @@ class Sweeps:
         needed = self.naming.order.evaluation(fields, stop=self.rowwise)
         along = [n for n in needed if self.block.along(n.axes)]
         return Section(
+            lookups=self.block.lookups(self.kernel.inputs, moving=False),
             loads=self.accesses.loads(along, [t for t in self.kernel.inputs if self.block.along(t.axes)]),
             statements=self.statements.computing(along),
             accumulators=tuple(map(self._accumulator, reduced)),

@@ -27,8 +27,13 @@ class Tile:
         fixed = [t for t in k.inputs if self._is_loaded_once(t)]
         moving = [t for t in k.inputs if t not in fixed]
         hoisted = self._hoisted(fixed)
-        before = Section(loads=self.accesses.loads_before(fixed), statements=self.statements.computing(hoisted))
+        before = Section(
+            lookups=self.block.lookups(k.inputs, moving=False),
+            loads=self.accesses.loads_before(fixed),
+            statements=self.statements.computing(hoisted),
+        )
         body = Section(
+            lookups=self.block.lookups(k.inputs, moving=True),
             pointers=self.block.bases([*moving, *(o.tensor for o in k.stores)]),
             loads=self.accesses.loads(self.naming.nodes, moving),
             statements=self._by_level(hoisted),

@@ -26,7 +26,7 @@ def document(a: Around) -> str:
     lines += ["    device, dtype: of the parameters; torch's defaults if None.", "", "Parameters:"]
     lines += [line for p in module.parameters for line in _parameter(a, p)]
     lines += ["", f"forward({', '.join(t.name for t in given)}):"]
-    lines += [f"    {t.name}: shape {_shape(module, t)}, {t.dtype or 'floating'}." for t in given]
+    lines += [f"    {t.name}: shape {_shape(module, t)}, {'integers' if t.dtype else 'floating'}." for t in given]
     lines += [f"    returns {line}." for line in _results(a)]
     if module.ignored:
         lines += ["", f"A state dict may have {' and '.join(module.ignored)} besides, which loading ignores."]

@@ -35,7 +35,7 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
         "work": work,
-        "indices": {t.name: t.dtype for t in inputs if t.dtype},
+        "indices": {a.name: a.type.into for a in kernel.inputs if a.type and a.type.into},
         "products": holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision or "",
         "paths": weights_of(spec, kernel),

@@ -7,7 +7,7 @@ from textwrap import wrap
 from kgen.emit.text.banner import source_name
 from kgen.emit.text.constants import dims, tensors
 from kgen.emit.text.tidy import LINE_LENGTH
-from kgen.spec.model import PRECISIONS, Kernel, Option, Spec
+from kgen.spec.model import PRECISIONS, Argument, Kernel, Option, Spec
 from kgen.trace.trace import equivariance
 
 INDENT = "    "
@@ -33,18 +33,22 @@ def document(spec: Spec, kernel: Kernel) -> str:
     lines = [*(kernel.doc.strip().splitlines() or [kernel.name]), ""]
     lines += [f"    {line}" for line in formula(spec, kernel)]
     lines += ["", "Args:"]
-    lines += [f"    {t.name}: shape {shape(dims(t))}, {t.dtype or 'floating'}." for t in inputs]
+    lines += [f"    {a.name}: shape {shape(dims(t))}, {numbers(a)}." for a, t in zip(kernel.inputs, inputs)]
     lines += [f"    {o.name}: {option(o)}." for o in kernel.options]
     lines += ["", "Returns:"]
     lines += [
         f"    {t.name}: shape {shape(dims(t))}, of the promoted dtype of {_listed(kernel.grads)}." for t in outputs
     ]
+    indices = [a for a in kernel.inputs if a.type and a.type.kind == "index"]
     lines += ["", "Raises:"]
     lines += ["    ValueError: an argument's shape, dtype or device does not fit; the message names it."]
+    lines += ["    IndexError: with KGEN_CHECK_INDICES=1 set, a position is out of range."] if indices else []
     group = equivariance(spec, kernel)
     if group:
         lines += ["", f"The function is {EQUIVARIANCE[group]}."]
     lines += ["", f"Differentiable in {_listed(kernel.grads)}." if kernel.grads else "Not differentiable."]
+    if indices:
+        lines += ["A position out of range reads as zero, and what is added there is lost."]
     if kernel.precision:
         lines += [f"Matrices of fp32 are multiplied in {PRECISIONS[kernel.precision]}, whatever torch's setting is."]
     if sum(t.leading for t in inputs) > 1:
@@ -70,6 +74,12 @@ def _wrapped(line: str) -> list[str]:
 def shape(tensor_dims: tuple[str | int, ...]) -> str:
     """Dims as a shape: (8, b, n)."""
     return "(" + ", ".join(map(str, tensor_dims)) + ("," if len(tensor_dims) == 1 else "") + ")"
+
+
+def numbers(argument: Argument) -> str:
+    """What an input's numbers are."""
+    into = argument.type.into if argument.type else ""
+    return f"int32 or int64, positions along {into}" if into else "floating"
 
 
 def option(declared: Option) -> str:

@@ -120,8 +120,8 @@ def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: int) -> di
     tensors = {}
     for name, order in description["inputs"].items():
         extents = [d if isinstance(d, int) else sizes.get(d, long or OTHER_AXIS) for d in _axes(order)]
-        index = description["indices"].get(name)
-        tensor = torch.empty(extents, dtype=getattr(torch, index) if index else dtype, device=NOWHERE)
+        index = name in description["indices"]
+        tensor = torch.empty(extents, dtype=torch.int64 if index else dtype, device=NOWHERE)
         tensors[name] = tensor.requires_grad_(name in description["grads"])
     return tensors
 
