@@ -165,20 +165,25 @@ def draw(
     device: torch.device,
     positive: Collection[str] = (),
 ) -> Problem:
-    """Random normal inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes.
+    """Random inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes.
 
-    Of the inputs in `positive` the absolute values are taken: masses, times.
+    Numbers are normal; those of an index are positions that there are. Of the inputs in `positive` the absolute values are taken: masses, times.
     """
-    if description["indices"]:
-        raise KgenError("the kernel takes integer inputs, and nothing says what range they have")
     random = torch.Generator(device).manual_seed(20)
 
     def normal(dims: Sequence[str | int]) -> torch.Tensor:
         wide = torch.promote_types(dtype, torch.float32)
         return torch.randn(shape(dims, sizes), generator=random, device=device, dtype=wide).to(dtype)
 
-    names = list(description["inputs"])
-    drawn = {name: normal(dims) for name, dims in description["inputs"].items()}
+    def positions(axis: str, dims: Sequence[str | int]) -> torch.Tensor:
+        (count,) = shape((axis,), sizes)
+        return torch.randint(max(1, count), shape(dims, sizes), generator=random, device=device)
+
+    names, indices = list(description["inputs"]), description["indices"]
+    drawn = {
+        name: positions(indices[name], dims) if name in indices else normal(dims)
+        for name, dims in description["inputs"].items()
+    }
     inputs = tuple(x.abs() if name in positive else x for name, x in drawn.items())
     leaves = tuple(x.detach().requires_grad_(name in description["grads"]) for name, x in zip(names, inputs))
     wanted = tuple(names.index(name) for name in description["grads"])

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from kgen.console import WIDE, steps
-from kgen.errors import KgenError
 from kgen.tools.comparison import OUTLIER, TOLERANCE, Difference, compare, launches
 from kgen.tools.problem import Function, Problem, Tensors, axes, choices, draw, in_double
 from kgen.tools.selection import must_exist
@@ -114,8 +113,7 @@ def judge(
             yield from _differences(module, kernel, flags, dtype, extents(description, sizes), device, verdict)
         except Exception as failure:  # noqa: BLE001 (a kernel that raises is a finding, and the others go on)
             first = next(iter(str(failure).strip().splitlines()), "")
-            kind = "not compared" if isinstance(failure, KgenError) else type(failure).__name__
-            yield verdict("", None, f"{kind}: {first}"[:100])
+            yield verdict("", None, f"{type(failure).__name__}: {first}"[:100])
 
 
 def _differences(

@@ -15,6 +15,7 @@ from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number, Rational
 from kgen.graph.order import Order
 from kgen.graph.tensor import Tensor
+from kgen.graph.variables import variable
 from kgen.schedule.products import MATRIX
 from kgen.schedule.program import WORKSPACE
 from kgen.spec.private_names import CONSTANTS, size_name
@@ -96,7 +97,10 @@ def component_name(tensor: Tensor, component: int) -> str:
     """What a loaded field is called: by what it is where kernels hand it to each other, else as its tensor's."""
     label = tensor.labels[component]
     own = tensor.dtype in (WORKSPACE, MATRIX) and label and not label.isdigit()
-    return "_".join([label, *(by.tensor for by in tensor.lookups)]) if own else tensor.component_name(component)
+    if not own:
+        return tensor.component_name(component)
+    whole = variable(label)
+    return "_".join([whole, *(by.tensor for by in tensor.lookups)]) + label.removeprefix(whole)
 
 
 def _leading(text: str) -> str:

@@ -153,7 +153,7 @@ def _recording(module: ModuleType, table: Mapping[str, Any], target: str, dtype:
     with ExitStack() as stack:
         operators, launch, matmul = (runtime(module, part) for part in ("operators", "launch", "matmul"))
         for kind, owner, name in (
-            *((form, launch, form) for form in ("flat", "tile", "sweep", "fold")),
+            *((form, launch, form) for form in ("flat", "tile", "sweep", "segment", "fold")),
             *(("contract", matmul, "contract"), ("matmul", matmul, "_launch_product")),
         ):
             stack.enter_context(_replaced(owner, name, launcher(kind, getattr(owner, name))))
