@@ -65,9 +65,10 @@ def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Pat
     spec = load(str(path))
     assert spec.name == path.stem and spec.doc
     assert all(kernel.doc and kernel.deterministic for kernel in spec.kernels)
-    first_order = {"cga3d": ("sgp", "fused_gelu_sgp_norm")} | dict.fromkeys(("pga3d", "sta"), ("fused_gelu_fcgp_norm",))
+    first_order: dict[str, tuple[str, ...]] = {"cga3d": ("sgp", "fused_gelu_sgp_norm")}
+    first_order |= dict.fromkeys(("pga3d", "sta"), ("fused_gelu_fcgp_norm",))
     first_order |= dict.fromkeys(("vga2d", "vga3d"), ("layer", "fc_layer"))
-    cgenn = ("cemlp_block", "fully_connected_product_layer", "steerable_product_layer")
+    cgenn: tuple[str, ...] = ("cemlp_block", "fully_connected_product_layer", "steerable_product_layer")
     first_order |= {"cgenn2d": cgenn[:1], "cgenn3d": cgenn[:2], "cgenn_sta": cgenn, "cgenn5d": cgenn}
     assert all(
         (k.order == 1) == (k.name in first_order.get(spec.name, ())) for k in spec.kernels

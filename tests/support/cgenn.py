@@ -15,6 +15,8 @@ from torch import Tensor, nn
 class CliffordAlgebra(nn.Module):
     """Blades by grade and then by index; `cayley[i, j, k]` is how much of blade j is in blade i times blade k."""
 
+    cayley: Tensor
+
     def __init__(self, metric: tuple[float, ...]) -> None:
         super().__init__()
         n = len(metric)
@@ -61,6 +63,7 @@ class MVLinear(nn.Module):
         super().__init__()
         self.algebra, self.in_features, self.out_features, self.subspaces = algebra, inputs, outputs, subspaces
         grades = [algebra.dim + 1] if subspaces else []
+        self.bias: Tensor | None
         self.weight = nn.Parameter(torch.randn(outputs, inputs, *grades) * inputs**-0.5)
         self.register_parameter("bias", nn.Parameter(torch.zeros(1, outputs, 1)) if bias else None)
 
@@ -121,7 +124,8 @@ class _Product(nn.Module):
         """The products of blades with the weight of each: dims of the weight, left, result, right."""
         grades, known = self.algebra.grades, {path: i for i, path in enumerate(self.algebra.paths())}
         index = torch.tensor([[[known.get((a, b, c), 0) for c in grades] for b in grades] for a in grades])
-        return self.weight[..., index] * self.algebra.cayley.to(self.weight)
+        found: Tensor = self.weight[..., index] * self.algebra.cayley.to(self.weight)
+        return found
 
     def mixed(self, x: Tensor, product: Tensor) -> Tensor:
         out: Tensor = (self.linear_left(x) + product) / math.sqrt(2) if self.include_first_order else product
