@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from kgen.tools.bench.race import Case, Peer
+from benchmarks import messages
+from kgen.tools.bench.cases import Case, Peer
 from kgen.tools.problem import Function, load_module
 
 THREADS = 2
@@ -148,6 +149,7 @@ SIZES = {
     "vga3d": {"b": 256, "n": 64, "m": 64, "k": 64},
     "pga3d": {"b": 1024, "n": 16, "m": 16},
     "sta": {"b": 1024, "n": 16, "m": 16},
+    "message": {"v": 1024, "e": 8192, "n": 16},
     "diffusion": {"b": 2, "v": 2048, "c": 128, "k": 128},
     "cga3d": {"b": 512, "n": 16},  # last, for it takes long to compile
 }
@@ -168,6 +170,8 @@ def dense(module: str) -> Dense:
 
 
 def peer(module: str, kernel: str) -> Peer:
+    if module == "message":
+        return messages.peer(kernel)
     if module == "diffusion":
         return Peer("plain torch", lambda: MESHES[kernel], plain_torch=True)
     return Peer("dense einsum", lambda: partial(ALGEBRA[kernel], dense(module)), plain_torch=True)

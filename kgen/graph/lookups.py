@@ -9,8 +9,9 @@ index. So the product of what edges bring with what their node has is made once 
 """
 
 from collections.abc import Sequence
+from math import prod
 
-from kgen.graph.node import Node, Term, postorder
+from kgen.graph.node import Node, Rational, Term, postorder
 from kgen.graph.reductions import Reductions
 from kgen.graph.table import remembered
 from kgen.graph.tensor import Lookup
@@ -31,20 +32,23 @@ class Lookups(Reductions):
     @remembered
     def segment(self, a: Node, by: Lookup) -> Node:
         """The sum of a over all places of the index that have a position; of 1, how many these are."""
-        if a.kind == "Add" and len(a.args) == 1:
-            return self.scale(a.coefficients[0], self.segment(a.args[0], by))
+        coefficient, factors = self._factors(a)
         shared, own = list[Node](), list[Node]()
-        for factor in self._factors(a):
+        for factor in factors:
             gathered = factor.kind == "Gather" and factor.lookup == by
             if gathered or by.along not in factor.axes:
                 shared.append(factor.args[0] if gathered else factor)
             else:
                 own.append(factor)
-        return self.mul(*shared, self._summed(self.mul(*own), by))
+        return self.scale(coefficient, self.mul(*shared, self._summed(self.mul(*own), by)))
 
-    def _factors(self, a: Node) -> list[Node]:
-        """The factors of a product, and of products among them."""
-        return [x for factor in a.args for x in self._factors(factor)] if a.kind == "Mul" else [a]
+    def _factors(self, a: Node) -> tuple[Rational, list[Node]]:
+        """The coefficient and the factors of a product, and of products among them."""
+        ((coefficient, x),) = a.single
+        if x.kind != "Mul":
+            return coefficient, [x]
+        found = [self._factors(factor) for factor in x.args]
+        return prod([coefficient, *(c for c, _ in found)]), [factor for _, factors in found for factor in factors]
 
     def _summed(self, a: Node, by: Lookup) -> Node:
         return self.make("Segment", a.axes - {by.along} | {by.into}, (a,), by)
@@ -64,7 +68,7 @@ class Lookups(Reductions):
 
     def _of(self, a: Node) -> str:
         """What is summed: a field with a name, or the only one that is gathered among the factors of a product."""
-        read = [x.args[0] for x in self._factors(a) if x.kind == "Gather"]
+        read = [x.args[0] for x in self._factors(a)[1] if x.kind == "Gather"]
         if a in self.hints or len(read) != 1:
             return self.hints.get(a, "")
         (x,) = read

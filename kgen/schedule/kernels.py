@@ -17,7 +17,7 @@ from kgen.schedule.fusion import lifted
 from kgen.schedule.intermediates import regroup
 from kgen.schedule.products import Contraction
 from kgen.schedule.program import Fold, Kernel
-from kgen.schedule.registers import live
+from kgen.schedule.registers import held, live
 from kgen.spec.model import PRECISIONS
 
 Division = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]  # rows, loop and inner axes
@@ -45,7 +45,7 @@ def kernel(
     ]
     domain, flat = _domain(draft, kind, nodes, tensors, made, folds)
     rows, loop, tile = _divide(kind, domain, flat, made, folds, inner)
-    alive = live(better, rest)
+    alive = max(live(better, rest), held(better))
     return Kernel(
         name or draft.kernel_name(),
         kind,

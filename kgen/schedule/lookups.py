@@ -10,13 +10,16 @@ whichever kernel needs it, and none stores it. Three rules say what has to be th
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
+from kgen.graph.tensor import Tensor
 from kgen.schedule.draft import Draft
-from kgen.schedule.intermediates import as_outputs, store_between, substituted
+from kgen.schedule.intermediates import Places, as_outputs, store_between, substituted
 from kgen.schedule.kernels import kernel
 from kgen.schedule.matmuls import add_products, by_dots
+from kgen.schedule.program import WORKSPACE
 from kgen.schedule.registers import overflows
 from kgen.schedule.stages import add_stages, domains
 
@@ -28,11 +31,32 @@ def add_results(draft: Draft, outputs: Sequence[Output]) -> None:
     """The steps of results, after those of what they read by an index."""
     rest = _located(draft, outputs)
     while first := _first(rest):
-        tensors, where = store_between(draft.graph, first, draft.store.numbered("gathered", first), adjacent=True)
-        made = as_outputs(draft.builder, tensors, where)
-        _add(draft, made, dict.fromkeys((t.name for t in tensors), GATHERED))
-        rest = _located(draft, _reading(draft, rest, draft.store.remember(tensors, where)))
+        stored = _stored(draft, first, rest, "gathered", adjacent=True)
+        _add(draft, stored.outputs, dict.fromkeys((o.tensor.name for o in stored.outputs), GATHERED))
+        left = [o for o in rest if o not in stored.outputs]
+        rest = _located(draft, _reading(draft, left, draft.store.remember(stored.tensors, stored.where)))
     _add(draft, rest, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Results that are computed first, and where fields are found in them."""
+
+    outputs: list[Output]
+    where: Places
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [o.tensor for o in self.outputs]
+
+
+def _stored(draft: Draft, fields: Sequence[Node], outputs: Sequence[Output], role: str, adjacent: bool) -> _Stored:
+    """Where fields are stored: as what the backward reads of them, or in a tensor of their own."""
+    kept = [o for o in outputs if o.tensor.dtype == WORKSPACE and set(o.fields) <= set(fields)]
+    places = {f: (o.tensor, i) for o in kept for i, f in enumerate(o.fields)}
+    left = [f for f in fields if f not in places]
+    tensors, where = store_between(draft.graph, left, draft.store.numbered(role, left), adjacent=adjacent)
+    return _Stored([*kept, *as_outputs(draft.builder, tensors, where)], where | places)
 
 
 def _reading(draft: Draft, outputs: Sequence[Output], table: dict[Node, Node]) -> list[Output]:
@@ -114,9 +138,9 @@ def _add(draft: Draft, outputs: Sequence[Output], why: dict[str, str]) -> None:
     others = [o for o in outputs if o not in own]
     order = postorder(f for o in others for f in o.fields)
     if found := [n for n in order if n.kind == "Segment"]:
-        tensors, where = store_between(draft.graph, found, draft.store.numbered("segments", found))
-        own += as_outputs(draft.builder, tensors, where)
-        others = _reading(draft, others, draft.store.remember(tensors, where))
+        stored = _stored(draft, found, own, "segments", adjacent=False)
+        own += [o for o in stored.outputs if o not in own]
+        others = _reading(draft, others, draft.store.remember(stored.tensors, stored.where))
     for group in domains(draft.graph.axes, own).values():
         _add_segments(draft, group, why)
     for cluster in by_dots(others) if others or not own else ():

@@ -30,6 +30,15 @@ def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
     return most + len(accumulators)
 
 
+def held(roots: Sequence[Node]) -> int:
+    """The fields that stay in registers while segments are summed: the sums, and what all their terms read."""
+    segments = [n for n in postorder(roots) if n.kind == "Segment"]
+    along = {n.lookup.along for n in segments}
+    inside = {*postorder(a for n in segments for a in n.args)}
+    read = {a for n in (*inside, *segments) if n.axes & along or n in segments for a in n.args}
+    return len(segments) + sum(a in inside and bool(a.axes) and not a.axes & along for a in read)
+
+
 def factored(b: Builder, roots: list[Node]) -> list[Node]:
     """Equal fields with fewer operations; as they are, where factoring finds a Dot, which no kernel computes."""
     better = simplify(b, roots)

@@ -167,7 +167,8 @@ def draw(
 ) -> Problem:
     """Random inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes.
 
-    Numbers are normal; those of an index are positions that there are. Of the inputs in `positive` the absolute values are taken: masses, times.
+    Numbers are normal; those of an index are positions that there are. Of inputs in `positive` absolute values are
+    taken: masses, times.
     """
     random = torch.Generator(device).manual_seed(20)
 

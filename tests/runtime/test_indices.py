@@ -62,7 +62,7 @@ def derivatives(found: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     """A result, its gradients, and gradients of these, as those of forces are."""
     cotangent = torch.cos(torch.arange(found.numel(), dtype=found.dtype, device=DEVICE)).view_as(found)
     first = torch.autograd.grad(found, leaves, cotangent, create_graph=True, materialize_grads=True)
-    square = sum((x.sin().sum() for x in first), 0 * sum(x.sum() for x in leaves))
+    square = torch.stack([*(x.sin().sum() for x in first), *(0 * x.sum() for x in leaves)]).sum()
     return [found, *first, *torch.autograd.grad(square, leaves, materialize_grads=True)]
 
 

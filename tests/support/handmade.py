@@ -38,7 +38,8 @@ def kernel(
     arguments = tuple(Argument(name, declared, MARK) for name, declared in types.items())
     settings = tuple(Option(name, default, MARK) for name, default in (options or {}).items())
     memory = where.multivector if over else ()
-    return Kernel("f", "", arguments, settings, results, tuple(inputs), 2, True, body, memory, MARK, BODY)
+    floating = tuple(name for name, declared in types.items() if declared.kind != "index")
+    return Kernel("f", "", arguments, settings, results, floating, 2, True, body, memory, MARK, BODY)
 
 
 def spec(over: Algebra | None, where: Layout, *kernels: Kernel) -> Spec:

@@ -598,3 +598,16 @@ def test_peer_of_diffusion(suite: list[Case], tmp_path: Path, dtype: str) -> Non
             call(problem, each.peers[0].load())
         total = floors.operations(floors.described(original, GENERATED), each.sizes, direction)
         assert total and counter.get_total_flops() == 2 * total["product"]
+
+
+# the suite of messages
+
+
+def test_peers_of_messages_do_what_the_functions_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for each in load_suite("messages"):
+        described = floors.described(each, GENERATED)
+        assert set(axes([described])) == {*each.sizes}
+        inputs = draw(described, {"v": 4, "e": 9, "n": 2}, torch.float32, torch.device("cpu")).inputs
+        reference = getattr(load_module(GENERATED / "message"), f"{each.kernel}_reference")
+        torch.testing.assert_close(each.peers[0].load()(*inputs), reference(*inputs))

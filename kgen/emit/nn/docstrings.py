@@ -19,7 +19,8 @@ def document(a: Around) -> str:
     module, (inputs, _) = a.module, tensors(a.spec, a.usual)
     given = [t for t in inputs if t.name not in [p.input for p in module.parameters]]
     lines = [*(module.doc.splitlines() or [module.name]), ""]
-    lines += [f"Holds parameters and options of {kernels_in_words(a)}, whose docstring has the formula.", "", "Args:"]
+    held = f"Holds parameters and options of {kernels_in_words(a)}, whose docstring has the formula."
+    lines += [*wrap(held, WIDTH), "", "Args:"]
     lines += [f"    {argument}: the extent of {_axes(module, argument)}, at least 1." for argument in module.arguments]
     lines += [f"    {o.name}: {option(o)}." for o in a.usual.options]
     lines += [f"    {s.name}: {_decides(module, s)}, {quoted(s.default)} by default." for s in module.switches]
