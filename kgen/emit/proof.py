@@ -71,6 +71,7 @@ def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str
         "group": group,
         "products": function.contracts,
         "precision": kernel.precision,
+        "joined": {alike.get(a, a): tuple(alike.get(b, b) for b in axes) for a, axes in function.values.joined.items()},
     }
     return {key: value for key, value in rows.items() if value or key in ("inputs", "outputs", "grads")}
 

@@ -5,7 +5,7 @@ folded. Sums along axes that are added to each other are merged, too; how, is sa
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 
@@ -41,7 +41,7 @@ def _mergeable(x: Node) -> tuple[object, ...]:
     return (x.kind, x.over, *((a.axes for a in x.args[:2]) if x.kind == "Dot" else ()))
 
 
-class Arithmetic(Table, ABC):
+class Arithmetic(Table):
     """The pointwise constructors."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from kgen.graph.builder import Builder
-from kgen.graph.graph import Graph, Output
+from kgen.graph.graph import Graph, Output, parts
 from kgen.graph.node import Names, Node, Rational, postorder, walk
 from kgen.graph.tensor import Tensor
 
@@ -22,9 +22,10 @@ Rule = Callable[[Builder, Node, Node], list[Contribution]]
 def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
     """The gradients of the inputs named in `grads`, given the cotangents of all outputs."""
     b = graph.builder
-    seeds = [b.declare(replace(o.tensor, name=f"grad_{o.tensor.name}")) for o in graph.outputs]
+    seeds = {t.name: b.declare(replace(t, name=f"grad_{t.name}")) for t in graph.results}
     cotangents: dict[Node, list[Node]] = {}
-    for output, seed in zip(graph.outputs, seeds):
+    for output in graph.outputs:
+        seed = _seed(b, output.tensor, seeds)
         for component, field in enumerate(output.fields):
             cotangent = b.input(seed.name, component, seed.axes)
             lacking = set(seed.axes) - field.axes  # the stored result repeats the field along these axes
@@ -32,23 +33,35 @@ def differentiate(graph: Graph, grads: Iterable[str]) -> Graph:
     wanted = {t.name: t for t in graph.inputs if t.name in set(grads)}
     again = any(t.name.startswith("grad_") for t in graph.inputs)
     total = _propagate(b, graph.roots, cotangents, set(wanted), "grad2" if again else "grad")
-    outputs = tuple(
+    outputs = [
         Output(
             replace(tensor, name=f"grad_{name}"),
             tuple(_of_component(b, total, tensor, i) for i in range(len(tensor.labels))),
         )
         for name, tensor in wanted.items()
-    )
-    return replace(graph, name=f"{graph.name}_backward", inputs=(*graph.inputs, *seeds), outputs=outputs)
+    ]
+    stored = tuple(part for output in outputs for part in parts(b, output))
+    return replace(graph, name=f"{graph.name}_backward", inputs=(*graph.inputs, *seeds.values()), outputs=stored)
+
+
+def _seed(b: Builder, tensor: Tensor, seeds: dict[str, Tensor]) -> Tensor:
+    """The cotangent of a result, or of a part of one."""
+    whole = seeds[tensor.memory]
+    return b.declared(replace(tensor, name=f"grad_{tensor.name}", source=whole.name)) if tensor.source else whole
 
 
 def _of_component(b: Builder, total: dict[Node, Node], tensor: Tensor, component: int) -> Node:
-    """The cotangent of one component of an input, which the graph may also read with axes renamed."""
-    parts = [total.get(b.input(tensor.name, component, tensor.axes), b.zero)]
-    for other in [t for t in b.tensors.values() if t.source == tensor.name]:
-        found = total.get(b.input(other.name, component, other.axes))
-        parts += b.rename([found], _exchange(other.axes, tensor.axes)) if found else []
-    return b.add(*parts)
+    """The cotangent of one component of an input, which the graph may also read with axes renamed, or in parts."""
+    found, depth = [total.get(b.input(tensor.name, component, tensor.axes), b.zero)], len(tensor.slices)
+    others = [t for t in b.tensors.values() if t.source == tensor.memory and t.slices[:depth] == tensor.slices]
+    for other in [t for t in others if t.slices == tensor.slices and t.name != tensor.name]:
+        cotangent = total.get(b.input(other.name, component, other.axes))
+        found += b.rename([cotangent], _exchange(other.axes, tensor.axes)) if cotangent else []
+    further = [t.slices[depth] for t in others if t.slices != tensor.slices]
+    for whole, axes in dict.fromkeys((part.whole, part.axes) for part in further):
+        own = [b.sliced(tensor, (whole, axes), i) for i in range(len(axes))]
+        found.append(b.cat([_of_component(b, total, part, component) for part in own], axes, whole))
+    return b.add(*found)
 
 
 def _exchange(axes: Sequence[str], others: Sequence[str]) -> dict[str, str]:

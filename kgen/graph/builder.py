@@ -1,18 +1,19 @@
 """What makes the fields of one kernel, and makes them anew over other arguments, axes or inputs.
 
-In: fields. Out: fields of the same canonical form, by the constructors of `arithmetic.py`, `reductions.py` and
-`lookups.py`; a field that takes the place of another keeps its name.
+In: fields. Out: fields of the same canonical form, by the constructors of `arithmetic.py`, `reductions.py`,
+`lookups.py` and `concatenation.py`; a field that takes the place of another keeps its name.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kgen.graph.lookups import Lookups
+from kgen.errors import KgenError
+from kgen.graph.concatenation import Concatenation
 from kgen.graph.node import Names, Node, postorder, walk
 from kgen.graph.tensor import Tensor
 
 
-class Builder(Lookups):
+class Builder(Concatenation):
     """All constructors, and the ways to rebuild what they made."""
 
     def rebuild(self, node: Node, args: Sequence[Node]) -> Node:
@@ -21,30 +22,7 @@ class Builder(Lookups):
 
     def rebuilt(self, node: Node, args: Sequence[Node]) -> Node:
         """The same, without the knowledge that over its own arguments a node is itself."""
-        match node.kind:
-            case "Add":
-                return self.linear(zip(node.coefficients, args))
-            case "Mul":
-                return self.mul(*args)
-            case "Reciprocal":
-                return self.reciprocal(args[0])
-            case "Call":
-                return self.call(node.function, *args)
-            case "Sum" | "Max" | "Dot":
-                return self._reduce(node, args, node.over)
-            case "Gather" | "Segment":
-                return self.by_lookup(node, args)
-            case "Cast":
-                return self.cast(args[0], str(node.payload[0]))
-            case _:
-                return node
-
-    def _reduce(self, node: Node, args: Sequence[Node], over: Sequence[str]) -> Node:
-        """A reduction of the node's kind."""
-        if node.kind == "Max":
-            return self.max(args[0], over)
-        pairs = zip(args[::2], args[1::2])
-        return self.sum(args[0] if node.kind == "Sum" else self.linear((1, self.mul(a, b)) for a, b in pairs), over)
+        return self.made_of(node.kind, args, node.payload)
 
     def substitute(self, roots: Sequence[Node], table: dict[Node, Node]) -> list[Node]:
         """The roots with every node of the table replaced; names follow."""
@@ -83,21 +61,17 @@ class Builder(Lookups):
         if node.kind == "Size":
             return self.size(names.get(node.axis, node.axis))
         if node.reduced:
-            return self._reduce(node, args, [names.get(axis, axis) for axis in node.over])
+            return self.made_of(node.kind, args, [names.get(axis, axis) for axis in node.over])
+        if node.kind == "Cat" and (clash := names.keys() & {node.along[0], *node.along[1]}):
+            raise KgenError(f"cat joins {' and '.join(node.along[1])}: {min(clash)} cannot be renamed in what it gives")
         return self.rebuild(node, args)
 
     def _renamed_input(self, tensor: Tensor, component: int, names: Names) -> Node:
         """The same memory under other names; what is renamed back is the tensor itself."""
         dims = tuple(d if isinstance(d, int) else names.get(d, d) for d in tensor.dims)
         memory = self.tensors[tensor.memory]
-        if dims != memory.dims:
-            memory = self._along(memory, dims)
-        return self.input(memory.name, component, memory.axes)
-
-    def _along(self, memory: Tensor, dims: tuple[str | int, ...]) -> Tensor:
-        """A tensor under other names of its axes, declared once."""
-        found = [t for t in self.tensors.values() if (t.source, t.dims) == (memory.name, dims)]
+        if dims == memory.dims:
+            return self.input(memory.name, component, memory.axes)
         name = f"{memory.name}_along_{'_'.join(d for d in dims if isinstance(d, str))}"
-        while not found and name in self.tensors:
-            name += "_"
-        return found[0] if found else self.declare(replace(memory, name=name, dims=dims, source=memory.name))
+        other = self.declared(replace(tensor, name=name, dims=dims, source=memory.name))
+        return self.input(other.name, component, other.axes)

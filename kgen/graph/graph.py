@@ -20,6 +20,20 @@ class Output:
     fields: tuple[Node, ...]
 
 
+def parts(builder: Builder, output: Output) -> list[Output]:
+    """A result of Cats as results of their parts, each a part of its tensor; any other as it is."""
+    joins = {f.along for f in output.fields if f.kind == "Cat"}
+    if not joins:
+        return [output]
+    join = min(joins)
+    builder.declare(output.tensor)
+    found = []
+    for i in range(len(join[1])):
+        fields = tuple(builder.part(f, join, i) for f in output.fields)
+        found += parts(builder, Output(builder.sliced(output.tensor, join, i), fields))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
     """One variant of a kernel, forward or backward, as fields of its inputs."""
@@ -28,13 +42,20 @@ class Graph:
     axes: tuple[str, ...]  # memory order, outermost first
     inputs: tuple[Tensor, ...]
     numbers: tuple[str, ...]  # run-time numbers, Inputs without axes
-    outputs: tuple[Output, ...]
+    outputs: tuple[Output, ...]  # also parts of results, which have these as their `source`
     builder: Builder = field(repr=False, compare=False)
     precision: str | None = None  # of matrix products in fp32
 
     @property
     def roots(self) -> list[Node]:
         return [f for output in self.outputs for f in output.fields]
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """The tensors that the outputs are, or are parts of."""
+        known = self.builder.tensors
+        whole = {t.memory: known[t.source] if t.source else t for t in (o.tensor for o in self.outputs)}
+        return tuple(whole.values())
 
     def extents(self, dims: Iterable[str | int]) -> tuple[str | int, ...]:
         """Dims as their extents are checked: axes of one extent have one name, that of the outermost of them."""

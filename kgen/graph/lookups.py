@@ -85,6 +85,6 @@ class Lookups(Reductions):
     def _sums(self, fields: Sequence[Node]) -> list[Node]:
         return [node for node in postorder(fields) if node.kind == "Segment"]
 
-    def by_lookup(self, node: Node, args: Sequence[Node]) -> Node:
-        """A node of either kind over another field."""
-        return (self.gather if node.kind == "Gather" else self.segment)(args[0], node.lookup)
+    def by_lookup(self, kind: str, a: Node, by: Lookup) -> Node:
+        """A node of either kind."""
+        return (self.gather if kind == "Gather" else self.segment)(a, by)

@@ -17,10 +17,12 @@ A field is one scalar function over named axes; one that lacks an axis is consta
     Gather(x, lookup)           x at the positions that an index has; it lies along the index's axis
     Segment(x, lookup)          for each position the sum of x where the index has that position
     Cast(x, dtype)              x rounded to a storage type
+    Cat((x, …), along)          fields one after the other along an axis of their own: the first, made of the others
 
 Canonical form: Add merges like terms, sums and dots over the same axes; Mul pulls signs out and orders its factors;
 factors and terms without the axis leave a Sum; a Sum of products whose factors fall into two sides, each with an axis
-of its own, is a Dot; constants fold. Shared subexpressions are never expanded.
+of its own, is a Dot; constants fold. What is made of a Cat is one of what is made of its parts, so that Cats stand at
+roots alone, where each part is a result (`graph.py`). Shared subexpressions are never expanded.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -132,6 +134,13 @@ class Node:
         return tuple(zip(self.args[::2], self.args[1::2]))
 
     @property
+    def along(self) -> tuple[str, tuple[str, ...]]:
+        """Cat: its axis, and those of its parts."""
+        assert self.kind == "Cat"
+        whole, *parts = self.payload
+        return str(whole), tuple(map(str, parts))
+
+    @property
     def is_reduction(self) -> bool:
         """Whether one program reduces what it holds; a Dot is a matrix product of its own."""
         return self.kind in ("Sum", "Max")
@@ -196,5 +205,8 @@ def spell(node: Node, name: Callable[[Node], str] = str) -> str:
             return f"Dot({', '.join(pairs)}, over {' '.join(node.over)})"
         case "Gather" | "Segment":
             return f"{node.kind}({', '.join(args)}, by {node.lookup.tensor})"
+        case "Cat":
+            whole, parts = node.along
+            return f"Cat({', '.join(f'{x} along {axis}' for x, axis in zip(args, parts))}, along {whole})"
         case _:
             return f"{node.kind}({', '.join(args)})"

@@ -5,6 +5,7 @@ which nodes are first asked for, so that whatever sorts by them comes out alike 
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from copy import copy
 from fractions import Fraction
@@ -33,7 +34,7 @@ def remembered(constructor: Constructor) -> Constructor:
     return cast(Constructor, answer)
 
 
-class Table:
+class Table(ABC):
     """All nodes of one kernel, and its leaves."""
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class Table:
         self.nodes: list[Node] = []
         self.hints: dict[Node, str] = {}  # a name for a field, from the spec; the printer makes names unique
         self.tensors: dict[str, Tensor] = {}  # those that fields are read from, and the same with axes renamed
+        self.joined: dict[str, tuple[str, ...]] = {}  # axes that are others one after the other
         self.alike: list[tuple[str, str]] = []  # axes of one extent, which some tensor is read along both of
         self.renamed: dict[tuple[tuple[str, str], ...], dict[Node, Node]] = {}  # by names of axes: fields under these
 
@@ -49,7 +51,7 @@ class Table:
         """A table of the same nodes, in which further ones may be made that nobody sees here."""
         other = copy(self)
         other._table, other.made = dict(self._table), dict(self.made)
-        other.nodes, other.alike = list(self.nodes), list(self.alike)
+        other.nodes, other.alike, other.joined = list(self.nodes), list(self.alike), dict(self.joined)
         other.hints, other.tensors = dict(self.hints), dict(self.tensors)
         other.renamed = {names: dict(fields) for names, fields in self.renamed.items()}
         return other
@@ -60,15 +62,24 @@ class Table:
         """The node as it is, which is for constructors: they keep the canonical form."""
         key = (kind, args, payload, axes)
         node = self._table.get(key)
+        if node is None and self.joined and kind != "Cat" and any(a.kind == "Cat" for a in args):
+            node = self._table[key] = self.in_parts(kind, args, payload)
         if node is None:
             node = Node(len(self.nodes), kind, axes, args, payload)
             self._table[key] = node
             self.nodes.append(node)
         return node
 
+    @abstractmethod
+    def in_parts(self, kind: str, args: tuple[Node, ...], payload: tuple[object, ...]) -> Node:
+        """The node that would be made of Cats and others, made of their parts instead."""
+
     def name(self, node: Node, hint: str) -> Node:
         """Suggest a name for a field in emitted code; the first suggestion stays."""
-        if node.kind not in ("Input", "Const", "Size"):
+        if node.kind == "Cat":
+            for part in node.args:
+                self.name(part, hint)
+        elif node.kind not in ("Input", "Const", "Size"):
             self.hints.setdefault(node, hint)
             for fields in self.renamed.values():
                 if node in fields:

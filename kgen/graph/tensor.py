@@ -18,6 +18,19 @@ class Lookup(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of a tensor along an axis that is others one after the other: `axes`, of which it is the one at `index`.
+
+    It starts behind those before it.
+    """
+
+    position: int  # the dim
+    whole: str
+    axes: tuple[str, ...]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A tensor argument or result: fields stored together.
 
@@ -30,7 +43,8 @@ class Tensor:
     labels: tuple[str, ...] = ("",)
     leading: bool = False  # the first dim flattens any number of leading axes
     dtype: str | None = None  # None: floating, chosen by the caller; else what stages or an index have
-    source: str = ""  # the tensor that this one is, under other names of its axes
+    source: str = ""  # the tensor that this one is, or a part of it, under other names of its axes
+    slices: tuple[Slice, ...] = ()  # of which part, by position
     split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
     several: bool = False  # the first dim counts matrices that lie one after the other: each of them is turned
     lookups: tuple[Lookup, ...] = ()  # of dims that are read where an index says; in memory these are the `into`
@@ -45,10 +59,11 @@ class Tensor:
         return tuple(d for d in self.dims if isinstance(d, str))
 
     @property
-    def extents(self) -> tuple[str | int, ...]:
-        """The dims as they lie in memory."""
+    def strided(self) -> tuple[str | int, ...]:
+        """The dims by which neighbours lie apart: those of the whole tensor, and those that an index points into."""
+        whole = {part.position: part.whole for part in self.slices}
         into = {lookup.along: lookup.into for lookup in self.lookups}
-        return tuple(into.get(d, d) if isinstance(d, str) else d for d in self.dims)
+        return tuple(whole.get(i, into.get(d, d) if isinstance(d, str) else d) for i, d in enumerate(self.dims))
 
     @property
     def interleaved(self) -> bool:

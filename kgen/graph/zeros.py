@@ -60,6 +60,8 @@ class Zeros:
                 return {at: pow(v, PRIME - 2, PRIME) for at, (v,) in self._rows(node)}
             case "Sum":
                 return self._sum(node, ((at, v) for at, (v,) in self._rows(node)))
+            case "Cat":  # of which nothing is made
+                return {0: int(any(any(self._known[part].values()) for part in node.args))}
             case "Dot":
                 products = ((at, zip(row[::2], row[1::2])) for at, row in self._rows(node))
                 return self._sum(node, ((at, sum(a * b for a, b in pairs)) for at, pairs in products))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.errors import KgenError
-from kgen.reference import arithmetic, geometry, reductions
+from kgen.reference import arithmetic, components, geometry, reductions
 from kgen.reference.values import Value, Values, needs
 from kgen.spec.model import ELLIPSIS, Kernel
 from kgen.spec.vocabulary import VOCABULARY
@@ -59,6 +59,11 @@ def call(kernel: Kernel, values: Values, evaluate: Evaluate, node: ast.Call) -> 
     if name == "grade":
         first, *grades = positional
         return geometry.part(values, needs(evaluate(first), "multivector"), [whole(grade) for grade in grades])
+    if name == "components":
+        return components.together(values, [values.operand(evaluate(part)) for part in positional])
+    if name == "cat":
+        given = Arguments(kernel, values, evaluate, {keyword.arg or "": keyword.value for keyword in node.keywords})
+        return _cat(given, [values.operand(evaluate(part)) for part in positional])
     return _apply(name, Arguments(kernel, values, evaluate, _bound(name, positional, node.keywords)))
 
 
@@ -141,6 +146,12 @@ def _apply(name: str, given: Arguments) -> Value:
     if not word.pointwise:
         raise KgenError(f"the reference has no {name}")
     return arithmetic.function(v, name, given.field("x"))
+
+
+def _cat(given: Arguments, parts: Sequence[Value]) -> Value:
+    axis = given.nodes["axis"]
+    names = [str(getattr(node, "id", "")) for node in (axis.elts if isinstance(axis, ast.Tuple) else [axis])]
+    return reductions.joined(given.values, parts, names * len(parts) if len(names) == 1 else names, given.axis("to"))
 
 
 def _product(name: str, v: Values, x: Value, y: Value) -> Value:

@@ -1,8 +1,11 @@
-"""Components in the reference: unit blades, and what a body picks out of a value by a blade or by an index.
+"""Components in the reference: unit blades, and what a body picks out of a value by a blade or by an index,
+and puts together.
 
 In: the `Values` of a kernel, a value, and the name or the whole numbers that are written behind it. Out: values.
 Guaranteed: what a value lacks is a KgenError, never another of its components.
 """
+
+from collections.abc import Sequence
 
 from kgen.errors import KgenError
 from kgen.reference import probe as probes
@@ -45,3 +48,12 @@ def item(v: Values, x: Value, index: tuple[int, ...]) -> Value:
     for i, extent in zip(index, x.extents):
         flat = flat * extent + i
     return v.field(f"{x.text}[..., {', '.join(map(str, index))}]", x.axes, x.probes[flat], view=True)
+
+
+def together(v: Values, parts: Sequence[Value]) -> Value:
+    """The components of multivectors, and fields, as those of a tensor."""
+    parts = [v.tensor(x) for x in parts]
+    found = tuple(probe for x in parts for probe in x.probes)
+    axes = frozenset[str]().union(*(x.axes for x in parts))
+    text = f"_ref_components({', '.join(x.beside(True) for x in parts)})"
+    return Value("indexed", text, ATOM, axes, probes=found, extents=(len(found),))

@@ -15,13 +15,14 @@ from kgen.reference import probe as probes
 from kgen.reference.dims import Dims, Shape, is_component, permuted
 from kgen.reference.names import Names
 from kgen.reference.values import ATOM, Value, Values
+from kgen.spec.body import joined_axes
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Type
 
 
 def all_axes(kernel: Kernel) -> tuple[str, ...]:
-    """The axes of the inputs: those of multivectors first; an index's before what it points into."""
+    """The axes of the inputs: those of multivectors first; an index's before what it points into; those of `cat`."""
     memory = ["b" if dim == ELLIPSIS else dim for dim in kernel.memory if dim != "blade"]
-    seen = [axis for argument in kernel.inputs for axis in _type(argument).axes]
+    seen = [axis for argument in kernel.inputs for axis in _type(argument).axes] + [*joined_axes(kernel)]
     found = [*dict.fromkeys([axis for axis in memory if axis in seen] + seen)]
     for index in (t for t in map(_type, kernel.inputs) if t.kind == "index" and not {*t.axes} & {*memory}):
         found.remove(index.axes[0])
@@ -94,9 +95,12 @@ class Inputs:
                 yield f"{name} = {text}  # {self._comment(name)}"
         for axis, size in names.sizes.items():
             if re.search(rf"\b{size}\b", statements):
-                owner = next(name for name in (*self.floating, *self.types) if axis in self.types[name].axes)
-                place = self.values.axes.index(axis) if owner in self.floating else 0
-                yield f"{size} = {owner}.shape[{place}]"
+                yield f"{size} = {' + '.join(self._extent(part) for part in self.values.joined.get(axis, (axis,)))}"
+
+    def _extent(self, axis: str) -> str:
+        """The extent of an axis, of the first tensor that has it; those of indices are as they came."""
+        owner = next(name for name in (*self.floating, *self.types) if axis in self.types[name].axes)
+        return f"{owner}.shape[{self.values.axes.index(axis) if owner in self.floating else 0}]"
 
     def _led(self, lead: str) -> str:
         """The line that says what the leading axes are; where several inputs have some, they broadcast."""

@@ -114,6 +114,21 @@ def look_up(index: str, a: Probe, source: int, target: int) -> Probe:
     return Probe(axes, tuple(found))
 
 
+def join(parts: Sequence[tuple[Probe, int]], axis: int) -> Probe:
+    """Fields one after the other, each along its axis. Of the two positions one lies in the first, one in the last."""
+    places = [_along(probe, own) for probe, own in parts]
+    others = [probe for probe in places if probe]
+    ends = [places[0], places[-1]] if places[0] or places[-1] else [*others, constant(0)][:1] * 2
+    axes, rows = _rows(*ends, Probe(1 << axis, (0, 1)))
+    return Probe(axes, tuple(row[row[-1]] for row in rows))
+
+
+def _along(probe: Probe, axis: int) -> Probe:
+    """The field at the first position along an axis."""
+    kept, values = probe.axes & ~(1 << axis), probe.at()
+    return Probe(kept, tuple(values[at] for at in _positions(kept)))
+
+
 def reduce(function: str, a: Probe, axes: Sequence[int]) -> Probe:
     """The sum, mean or max along axes; a field that lacks an axis is the same at both of its positions."""
     for axis in axes:

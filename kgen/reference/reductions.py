@@ -1,10 +1,11 @@
 """What the reference does along an axis: sums, means, maxima and contractions over it, another name
-for it, and what an index reads or adds there.
+for it, and what an index reads or adds there; values one after the other along one.
 
 In: the `Values` of a kernel, operands among them, and axes by name. Out: values; the tensor of one that lost an axis
 keeps it with extent one. Guaranteed: an axis that a value lacks is a KgenError.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kgen.errors import KgenError
@@ -57,6 +58,21 @@ def _looked_up(v: Values, x: Value, index: Value, source: str, target: str, name
     size = f", {v.sizes[target]}" if name == "segment_sum" else ""
     text = f"_ref_{name}({x.text}, {index.text}, {i}, {j}{size})"
     return replace(x, text=text, level=ATOM, axes=x.axes - {source} | {target}, probes=found, view=False)
+
+
+def joined(v: Values, parts: Sequence[Value], axes: Sequence[str], whole: str) -> Value:
+    """Values one after the other, each along its own of the axes, together along another."""
+    v.joined[whole] = tuple(a for axis in axes for a in v.joined.get(axis, (axis,)))
+    if any(x.kind == "multivector" for x in parts):
+        lifted = [v.lifted(x) for x in parts]
+        grades = tuple(sorted({grade for x in lifted for grade in x.grades}))
+        parts = [v.regraded(x, grades) for x in lifted]
+    parts = [v.spread(x, x.axes | {axis}) for x, axis in zip(parts, axes)]
+    dim, own = v.axes.index(whole), [v.axes.index(axis) for axis in axes]
+    found = tuple(probes.join(list(zip(column, own)), dim) for column in zip(*(x.probes for x in parts)))
+    along = frozenset[str]().union(*(x.axes - {axis} for x, axis in zip(parts, axes))) | {whole}
+    text = f"_ref_cat({dim}, {', '.join(f'({x.text}, {at})' for x, at in zip(parts, own))})"
+    return replace(parts[0], text=text, level=ATOM, axes=along, probes=found, view=False)
 
 
 def dot(v: Values, a: Value, b: Value, axis: str) -> Value:

@@ -28,22 +28,26 @@ class Results:
         v = self.inputs.values
         value = self._graded(value, declared)
         memory = list(declared.memory) if declared is not None and declared.memory else self._memory(value)
-        order = ["b" if dim == ELLIPSIS else str(dim) for dim in memory]
+        if tuple(dim for dim in memory if isinstance(dim, int)) != value.extents:
+            raise KgenError("the result has other fixed extents than its declaration")
+        named = ["b" if dim == ELLIPSIS else dim for dim in memory]
+        order = [f"component {i}" if isinstance(dim, int) else dim for i, dim in enumerate(named)]
+        components = [dim for dim in order if dim == "blade" or dim.startswith("component ")]
         if value.axes - set(order):
             raise KgenError(f"the result varies along {min(value.axes - set(order))}, which its declaration lacks")
-        value = v.spread(value, value.axes | (set(order) - {"blade"}))
-        text = self._ordered(value, order)
+        value = v.spread(value, value.axes | (set(order) - set(components)))
+        text = self._ordered(value, order, components)
         leading = bool(self.inputs.leading) and order[:1] == ["b"]
         if leading:
             text = f"_ref_unflatten({text}, {self.names.lead})"
-        dims = [len(value.probes) if dim == "blade" else dim for dim in order]
+        dims = [len(value.probes) if dim == "blade" else dim for dim in named]
         self.shapes.append(Shape((ELLIPSIS, *dims[1:]) if leading else tuple(dims), value.grades))
         copied = ".clone(memory_format=torch.contiguous_format)" if value.view else ".contiguous()"
         return f"{text}.to({self.names.dtype}){copied}"
 
     def _graded(self, value: Value, declared: Type | None) -> Value:
         """The value as a tensor, of the declared grades."""
-        if value.kind not in ("multivector", "field", "number", "condition"):
+        if value.kind not in ("multivector", "field", "number", "condition", "indexed"):
             raise KgenError(f"{value.kind} cannot be returned")
         value = self.inputs.values.tensor(value)
         if value.kind == "multivector" and declared is not None and declared.grades:
@@ -52,17 +56,18 @@ class Results:
             value = self.inputs.values.regraded(value, declared.grades)
         return value
 
-    def _ordered(self, value: Value, order: list[str]) -> str:
-        """The tensor with the dims of this order alone."""
+    def _ordered(self, value: Value, order: list[str], components: list[str]) -> str:
+        """The tensor with the dims of this order alone; those of its components are last."""
         axes = self.inputs.values.axes
         if value.axes:
             text = value.at(ATOM) + squeezed([axis not in value.axes for axis in axes])
         else:  # also what has no dims, such as a number
-            text = value.at(ATOM) + (".reshape(-1)" if value.kind == "multivector" else ".reshape(())")
-        left = [axis for axis in axes if axis in value.axes] + ["blade"] * (value.kind == "multivector")
+            extents = ", ".join(map(str, value.extents))
+            text = value.at(ATOM) + f".reshape({extents or ('-1' if value.kind == 'multivector' else '()')})"
+        left = [axis for axis in axes if axis in value.axes] + components
         return text + permuted([left.index(dim) for dim in order])
 
-    def _memory(self, value: Value) -> list[str]:
+    def _memory(self, value: Value) -> list[str | int]:
         """The memory order of an undeclared result: the kernel's, restricted to the axes that it has.
 
         One axis that is not in the order takes the place of the one that is missing.
@@ -77,4 +82,5 @@ class Results:
             if value.kind == "multivector" or set(order) & value.axes:
                 raise KgenError(f"the result varies along {extra[0]}, which has no place in the memory order")
             order = list(axes)
-        return [dim for dim in order if dim in value.axes or dim == "blade" and value.kind == "multivector"]
+        kept = [dim for dim in order if dim in value.axes or dim == "blade" and value.kind == "multivector"]
+        return [*kept, *value.extents]

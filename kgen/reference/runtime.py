@@ -57,6 +57,20 @@ def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
     return x.reshape(*lead, *x.shape[1:])
 
 
+def _ref_cat(dim: int, *parts: tuple[torch.Tensor, int]) -> torch.Tensor:
+    """Tensors (x, axis) one after the other along `dim`, which none of them has, each along its axis."""
+    moved = [x.transpose(axis, dim) for x, axis in parts]
+    shape: torch.Size = torch.broadcast_shapes(*[x.narrow(dim, 0, 0).shape for x in moved])  # type: ignore[no-untyped-call]
+    whole = [x.expand(*shape[:dim], x.shape[dim], *shape[dim + 1 :]) for x in moved]
+    return torch.cat(whole, dim)
+
+
+def _ref_components(*parts: torch.Tensor) -> torch.Tensor:
+    """The components of tensors, one after the other."""
+    shape: torch.Size = torch.broadcast_shapes(*[x.shape[:-1] for x in parts])  # type: ignore[no-untyped-call]
+    return torch.cat([x.expand(*shape, x.shape[-1]) for x in parts], -1)
+
+
 def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
     """The sum of a * b along `dims`, which are kept, without the product in memory."""
     letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]

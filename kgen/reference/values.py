@@ -56,6 +56,7 @@ class Values:
     axes: tuple[str, ...]  # all axes of the kernel, in the order of every tensor's dims
     sizes: dict[str, str]  # the name of each axis's extent in the text
     known: dict[str, Value] = field(default_factory=dict)
+    joined: dict[str, tuple[str, ...]] = field(default_factory=dict)  # axes that are others one after the other
     alike: dict[str, str] = field(default_factory=dict)  # axes by the outer ones of the same extent
 
     @property
@@ -144,7 +145,7 @@ class Values:
         if axes == x.axes:
             return x
         sizes = [self.sizes[axis] if axis in axes else "1" for axis in self.axes]
-        dims = sizes + ["-1"] * (x.kind in ("multivector", "weights"))
+        dims = sizes + ["-1"] * (len(x.extents) or x.kind in ("multivector", "weights"))
         return replace(x, text=f"{x.at(ATOM)}.expand({', '.join(dims)})", level=ATOM, axes=axes)
 
     def spelled(self, grades: Grades) -> str:

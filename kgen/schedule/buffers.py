@@ -51,7 +51,7 @@ def plan(program: Program) -> Plan:
     lifetimes: list[Lifetime] = []
     for first, step in enumerate(program.steps):
         for tensor in step.written:
-            if tensor.name in kept or any(life.tensor.name == tensor.name for life in lifetimes):
+            if tensor.memory in kept or any(life.tensor.name == tensor.name for life in lifetimes):
                 continue
             last = read.get(tensor.name, first)
             large = tensor.dtype == MATRIX  # what enters and leaves matrix products

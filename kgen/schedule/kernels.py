@@ -189,7 +189,7 @@ def _divide(
 
 def _contiguous(tensor: Tensor, domain: tuple[str, ...]) -> bool:
     """Whether the domain's axes are all there, always in order, with no component axis between them."""
-    if not domain or tensor.axes != domain or tensor.split or tensor.lookups:
+    if not domain or tensor.axes != domain or tensor.split or tensor.lookups or tensor.slices:
         return False
     positions = [i for i, d in enumerate(tensor.dims) if isinstance(d, str)]
     return positions == list(range(positions[0], positions[0] + len(domain)))

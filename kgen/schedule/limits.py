@@ -37,7 +37,7 @@ class Limit:
 
 def limits(graph: Graph, grads: Collection[str], work: Mapping[str, Work]) -> dict[str, Limit]:
     """Of each direction of the work."""
-    outputs = [o.tensor for o in graph.outputs]
+    outputs = graph.results
     forward = numbers([*graph.inputs, *outputs])
     backward = numbers([*graph.inputs, *outputs, *(t for t in graph.inputs if t.name in grads)])
     moved = {d: BYTES * (forward + (backward if d != FORWARD else 0)) for d in work}

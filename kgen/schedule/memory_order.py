@@ -59,19 +59,21 @@ def ways(c: Contraction, lies: Sequence["Factor | Operand"], turns: Sequence[boo
     transposed about 200. So a right factor is not turned where the left one cannot be. Other precisions do not care:
     the launcher leaves the order as it is for them.
     """
-    left, right = (_way(c, side, lies[side].transposed != bool(side), turns[side]) for side in (0, 1))
+    left, right = (_way(c, side, lies[side], turns[side]) for side in (0, 1))
     return left, Way.KEPT if left is Way.KEPT and right is not Way.FITS else right
 
 
-def _way(c: Contraction, side: int, other: bool, turns: bool) -> Way:
-    """A factor that lies in the `other` order. What a kernel stores tile by tile `turns` at no cost.
+def _way(c: Contraction, side: int, factor: "Factor | Operand", turns: bool) -> Way:
+    """A factor, which may lie in the other order. What a kernel stores tile by tile `turns` at no cost.
 
-    A copy reads and writes the factor. The difference between 282 and 338 TFLOP/s pays for that where each number meets
-    three fields of 512 features; not so in a linear map of what lies in memory, nor where memory limits the product.
+    A copy reads and writes the factor, which is a whole tensor. The difference between 282 and 338 TFLOP/s pays for
+    that where each number meets three fields of 512 features; not so in a linear map of what lies in memory, nor where
+    memory limits the product.
     """
-    if not other:
+    if factor.transposed == bool(side):
         return Way.FITS
     if turns:
         return Way.TURNED
     meets = c.counts[0] if side else c.counts[2]
-    return Way.COPIED if meets >= DEVICE.pays_for_a_copy and not c.shape.batch else Way.KEPT
+    part = isinstance(factor, Operand) and factor.tensor.slices
+    return Way.COPIED if not part and meets >= DEVICE.pays_for_a_copy and not c.shape.batch else Way.KEPT

@@ -31,7 +31,12 @@ class Part:
 
 
 def parts(b: Builder, output: Output, outer: Sequence[str]) -> list[Part]:
-    """The result as one fold: all components reduced in one way over the same outer axes; else nothing."""
+    """The result as one fold: all components reduced in one way over the same outer axes; else nothing.
+
+    A part of a result is none: partial results are put together in memory of their own.
+    """
+    if output.tensor.slices:
+        return []
     found = [_part(b, f, set(outer)) for f in output.fields]
     ways = {p.way(outer) for p in found if p and p.over}
     repeated = any(p.over & set(output.tensor.axes) for p in found if p)  # along an axis that is summed

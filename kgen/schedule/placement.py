@@ -17,7 +17,7 @@ from kgen.schedule.products import Contraction, Dims, Factor, Operand
 def targets(products: Sequence[Contraction], outputs: Iterable[Output]) -> dict[Contraction, Operand]:
     """The products that are results, or adjacent components of results all of which are products."""
     found: dict[Contraction, Operand] = {}
-    for output in outputs:
+    for output in (o for o in outputs if not o.tensor.slices):
         blocks = _blocks(products, output)
         if len(blocks) == 1 and blocks[0].dims == output.tensor.dims:
             found[blocks[0]] = Operand(output.tensor, False)
@@ -97,6 +97,8 @@ def _stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return None
     count = len(numbers)
+    if tensor.slices and len(tensor.dims) > 2:
+        return None  # matrices that would not lie one after the other
     if tensor.dims == factor.dims and count == len(tensor.labels):
         return Operand(tensor, factor.transposed)
     own = factor.dims if count > 1 else (1, *factor.dims)

@@ -27,11 +27,13 @@ def plan(
     that are to be found in memory afterwards; the draft says where.
     """
     draft = Draft(graph, graph.name, dict(readable or {}), optional, {dot: dot for dot in saved})
-    draft.store.reserve(o.tensor.name for o in outputs)
+    draft.store.reserve(o.tensor.memory for o in outputs)
     add_results(draft, outputs)
-    names = purposes(draft.steps, draft.name, [o.tensor.name for o in outputs], dict(draft.alternatives))
+    results = {o.tensor.memory for o in outputs}
+    names = purposes(draft.steps, draft.name, results, dict(draft.alternatives))
     draft.alternatives = [(names[kernel], names[other]) for kernel, other in draft.alternatives]
     draft.steps = [renamed(step, names) for step in draft.steps]
-    written = {t.name for step in draft.steps for t in step.written}
-    assert {o.tensor.name for o in outputs} <= written, f"{graph.name} leaves a result unwritten"
+    assert results <= {
+        t.memory for step in draft.steps for t in step.written
+    }, f"{graph.name} leaves a result unwritten"
     return draft

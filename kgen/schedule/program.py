@@ -94,7 +94,7 @@ class Kernel:
     @property
     def reads(self) -> frozenset[str]:
         """What has to lie in memory for the kernel, or for the steps in its place: these may find a factor stored."""
-        made = {t.name for step in self.otherwise for t in step.written}
+        made = {t.memory for step in self.otherwise for t in step.written}
         return frozenset(t.memory for step in (self, *self.otherwise) for t in step.inputs) - made
 
     @property
@@ -162,6 +162,6 @@ class Program:
         needing = {t.name: frozenset((t.name,)) for t in (*self.outputs, *self.saved)}
         found = list[frozenset[str]]()
         for step in reversed(self.steps):
-            found.append(reached := frozenset[str]().union(*(needing.get(t.name, ()) for t in step.written)))
+            found.append(reached := frozenset[str]().union(*(needing.get(t.memory, ()) for t in step.written)))
             needing |= {name: needing.get(name, frozenset()) | reached for name in step.reads}
         return tuple(reversed(found))

@@ -52,7 +52,7 @@ def _purpose(kernel: Kernel, results: set[str]) -> str:
     """By what a kernel writes: results, by name where it is one gradient; factors, by the variable that they hold."""
     if kernel.contraction:
         return "matmul"
-    written = [t.name for t in kernel.written]
+    written = list(dict.fromkeys(t.memory for t in kernel.written))
     if not results.isdisjoint(written):
         grads = all(name.startswith("grad_") for name in written)
         return _plain(written[0]) if grads and len(written) == 1 else "grads" if grads else "results"

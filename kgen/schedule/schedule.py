@@ -54,7 +54,7 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
     first = _cheapest(_backward(g, fields, grads, forward) for g, fields in _forms(graph, saved))
     programs = [first.forward.program, first.program]
     if order > 1:
-        wanted = [*grads, *(f"grad_{o.tensor.name}" for o in graph.outputs)]
+        wanted = [*grads, *(f"grad_{t.name}" for t in graph.results)]
         forms = _forms(first.derivative, list(first.table))
         programs.append(_cheapest(_double_backward(d, held, first, wanted) for d, held in forms).program)
     return tuple(programs)
@@ -113,8 +113,8 @@ def _forward(graph: Graph, held: Sequence[Node]) -> _Forward:
     results = [*graph.outputs, *as_outputs(b, tensors, where)]
     draft = plan(graph, results, saved=[f for f in held if f.kind == "Dot"])
     places = draft.saved | {n: b.input(b.declare(t).name, i, t.axes) for n, (t, i) in where.items()}
-    saved, outputs = (*tensors, *draft.kept), tuple(o.tensor for o in graph.outputs)
-    program = Program(graph, graph.inputs, outputs, saved, (), tuple(draft.steps))
+    saved = (*tensors, *draft.kept)
+    program = Program(graph, graph.inputs, graph.results, saved, (), tuple(draft.steps))
     return _Forward(program, tuple(held), tuple(places[f] for f in held), tuple(map(frozenset, draft.mates)))
 
 
@@ -178,15 +178,14 @@ def _derived(
     steps = tuple(draft.steps)
     used = {name for step in steps for name in step.reads}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
-    results = tuple(o.tensor for o in outputs)
-    return Program(joint, needed, results, (), optional, steps, tuple(draft.alternatives))
+    return Program(joint, needed, joint.results, (), optional, steps, tuple(draft.alternatives))
 
 
 def _readable_outputs(graph: Graph, saved: dict[Node, Node], exact: Sequence[Node]) -> Stored:
     """Fields that can be had from a stored output: out = x * r with r saved gives x = out / r, but not to the bit."""
     b = graph.builder
     table: dict[Node, Node] = {}
-    for output in graph.outputs:
+    for output in (o for o in graph.outputs if not o.tensor.slices):
         for i, field in enumerate(output.fields):
             if field.kind == "Mul" and set(output.tensor.axes) == field.axes:
                 rows = [x for x in field.args if x in saved and _never_zero(x)]

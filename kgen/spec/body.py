@@ -74,6 +74,14 @@ def examined(kernel: Kernel) -> Body:
     return Body(walked, wrong, [KgenError(what, mark, hint) for mark, what, hint in errors])
 
 
+def joined_axes(kernel: Kernel) -> tuple[str, ...]:
+    """The axes that the body makes of others by `cat`, in order."""
+    calls = [node for node in ast.walk(examined(kernel).tree) if isinstance(node, ast.Call)]
+    ours = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "cat"]
+    named = [k.value.id for node in ours for k in node.keywords if k.arg == "to" and isinstance(k.value, ast.Name)]
+    return tuple(dict.fromkeys(named))
+
+
 def _tree(kernel: Kernel) -> ast.Module:
     try:
         with warnings.catch_warnings():
@@ -163,12 +171,14 @@ def _expression(node: ast.AST) -> Iterator[Problem]:
         if (
             isinstance(child, ast.Tuple)
             and id(child) not in tuples
-            and not isinstance(node, ast.Subscript | ast.Assign | ast.comprehension)
+            and not isinstance(node, ast.Subscript | ast.Assign | ast.comprehension | ast.keyword)
         ):
             yield child, "a tuple stands only after `return`", None
         if isinstance(child, ast.Constant) and isinstance(child.value, str) and not _is_word(node, child.value):
             yield child, "text stands only as a keyword argument of one word", 'as in metric="invariant"'
     match node:
+        case ast.keyword(arg=key, value=ast.Tuple(elts=elements)) if key != "axis" or not _are_names(elements):
+            yield node.value, "a tuple stands only after `return`, or is of axes", "as in axis=(n, m)"
         case ast.Assign(value=ast.Tuple()):
             yield node.value, "a tuple stands only after `return`", "assign each name on its own line"
         case ast.BinOp(op=op) if type(op) not in OPERATORS:
@@ -207,6 +217,10 @@ def _subscript(node: ast.Subscript, bound: set[int]) -> Iterator[Problem]:
 
 def _is_word(parent: ast.AST, text: str) -> bool:
     return isinstance(parent, ast.keyword) and re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None
+
+
+def _are_names(elements: list[ast.expr]) -> bool:
+    return all(isinstance(element, ast.Name) for element in elements)
 
 
 def _is_constant(value: object) -> bool:

@@ -146,7 +146,11 @@ SYNONYMS = (
     # what a body does not do
     _row("dropout rrelu", remark="there are no random numbers: drop in torch, or pass a mask as an input and multiply"),
     _row("rand randn random noise", remark="there are no random numbers: pass them as an input"),
-    _row("cat concat concatenate stack split chunk reshape view transpose permute expand broadcast unsqueeze squeeze",
+    _row("concat concatenate hstack vstack", "cat(x, y, axis=n, to=k)",
+         remark="k is an axis of its own, as long as both together"),
+    _row("stack", "components(s, norm_squared(x))",
+         remark="its axis is the last, or where the output's type has its extent"),
+    _row("split chunk reshape view transpose permute expand broadcast unsqueeze squeeze",
          remark="axes have names and broadcast by them; the memory order is in the types of inputs and outputs"),
     _row("index_select embedding take", "gather(x, position)", remark="by an input of type index(v)[e]"),
     _row("scatter scatter_add scatter_sum index_add segment", "segment_sum(u, position) * x",

@@ -7,8 +7,9 @@ of documentation, an example, and the group under which it is equivariant. Names
 
 Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
 `condition` (a comparison, or a field that is zero or not), `weights`, `index` (an input of integers), `axis` (of an
-argument), `other` (any axis) and `word` (one of the alternatives, the default first; all three by keyword only),
-`function` (a field function of one argument) and `*grades` (whole numbers).
+argument), `other` (any axis), `axes` (one, or one for each of the values), `made` (a new axis) and `word` (one of the
+alternatives, the default first; all five by keyword only), `function` (a field function of one argument), `*values`
+(any number) and `*grades` (whole numbers).
 """
 
 import re
@@ -150,6 +151,10 @@ _GEOMETRIC = (
 _AXES = (
     Word("rename", "x: value, axis: axis, to: other", "y[to] = x[axis]", "x along an axis of the same extent.",
          "u * rename(x, axis=n, to=m)", GL),
+    Word("cat", "*parts: values, axis: axes, to: made", "x[0], ..., y[0], ... along a new axis",
+         "Values one after the other along an axis of their own.", "cat(x, y, axis=n, to=k)", GL),
+    Word("components", "*parts: values", "[x_A, ..., s, ...]", "Components of multivectors, and fields, as a tensor's.",
+         "components(x, s)", NONE),
 )  # fmt: skip
 _INDEXED = (
     Word("gather", "x: value, index: index", "y[i] = x[index[i]]",

@@ -158,6 +158,14 @@ def shape(dims: Sequence[str | int], sizes: Mapping[str, int]) -> tuple[int, ...
     return tuple(d if isinstance(d, int) else sizes.get(d, DEFAULT_SIZES.get(d, DEFAULT_SIZE)) for d in names)
 
 
+def whole(description: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, int]:
+    """The extents, those of axes that are others one after the other by these."""
+    found = dict(sizes)
+    for axis, parts in description.get("joined", {}).items():
+        found[axis] = sum(shape(parts, found))
+    return found
+
+
 def draw(
     description: Mapping[str, Any],
     sizes: Mapping[str, int],
@@ -171,6 +179,7 @@ def draw(
     taken: masses, times.
     """
     random = torch.Generator(device).manual_seed(20)
+    sizes = whole(description, sizes)
 
     def normal(dims: Sequence[str | int]) -> torch.Tensor:
         wide = torch.promote_types(dtype, torch.float32)

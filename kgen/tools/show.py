@@ -230,9 +230,9 @@ def _buffers(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
         saved, results = {t.name for t in program.saved}, {t.name for t in program.outputs}
         for launch in program.steps:
             for tensor in launch.written:
-                workspace = f"workspace {buffers.workspace(tensor.name)}"
-                role = "saved" if tensor.name in saved else "result" if tensor.name in results else workspace
-                readers = [k.name for k in program.steps if tensor.name in {t.memory for t in k.inputs}]
+                workspace = f"workspace {buffers.workspace(tensor.memory)}"
+                role = "saved" if tensor.memory in saved else "result" if tensor.memory in results else workspace
+                readers = [k.name for k in program.steps if tensor.memory in {t.memory for t in k.inputs}]
                 table.add_row(escape(_tensor(tensor)), role, launch.name, _listed(readers))
         yield table
 

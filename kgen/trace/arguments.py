@@ -2,8 +2,8 @@
 
 In: the types of a spec and the values that a body returns. Out: `Tensor` and `Output`, with the rules
 
-* a kernel's axes are those of its multivectors' memory order that inputs have, then others by first appearance; that of
-  an index stands before the one that it points into, for it takes its place;
+* a kernel's axes are those of its multivectors' memory order that inputs have, then others by first appearance, then
+  those that `cat` makes; that of an index stands before the one that it points into, for it takes its place;
 * an undeclared result is named like the variable that is returned, when that is a plain name, no argument, and
   returned once; else `out`, `out1`, … (the number is the place in the tuple), skipping names that are taken;
 * an undeclared multivector has the kernel's memory order, an undeclared field the same without the blade, both
@@ -18,9 +18,11 @@ from kgen.errors import Follows, KgenError
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
 from kgen.graph.tensor import INDEX, Lookup, Tensor
+from kgen.spec.body import joined_axes
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables
+from kgen.trace.calls import kind
 from kgen.trace.components import indexing
 from kgen.trace.values import Context, Index, Indexed, Multivector, Value, Weights
 
@@ -28,6 +30,7 @@ from kgen.trace.values import Context, Index, Indexed, Multivector, Value, Weigh
 def axes(kernel: Kernel) -> tuple[str, ...]:
     """All axes of a kernel, outermost first."""
     seen = dict.fromkeys(axis for argument in kernel.inputs if argument.type for axis in argument.type.axes)
+    seen |= dict.fromkeys(joined_axes(kernel))
     order = ["b" if axis == ELLIPSIS else axis for axis in kernel.memory if axis != "blade"]
     found = [*(axis for axis in order if axis in seen), *(axis for axis in seen if axis not in order)]
     for index in (a.type for a in kernel.inputs if a.type and a.type.kind == "index"):
@@ -114,28 +117,33 @@ def output_names(kernel: Kernel, returned: Sequence[ast.expr]) -> tuple[str, ...
 def output(context: Context, name: str, declared: Type | None, result: Value, leading: bool) -> Output:
     """A result with its place in memory. `leading`: the inputs' `b` flattens any number of axes."""
     result = context.arithmetic(result) if isinstance(result, Node) else result
-    if not isinstance(result, Node | Multivector):
+    if not isinstance(result, Node | Multivector | Indexed):
         raise KgenError(f"{name} is neither a multivector nor a field", hint=indexing(result))
     if isinstance(result, Multivector):
         result = _fill(context, name, declared, result)
     elif declared is not None and declared.kind == "multivector":
-        raise KgenError(f"{name} is declared as a multivector, but the body returns a field")
+        raise KgenError(f"{name} is declared as a multivector, but the body returns {kind(result)}")
     memory = declared.memory if declared is not None and declared.memory else _memory(context, name, result)
+    _check_extents(name, memory, result)
     order = ["b" if dim == ELLIPSIS else dim for dim in memory]
     undeclared = sorted(result.axes - set(order))
     if undeclared:
         raise KgenError(
             f"{name} varies along {undeclared[0]}, which its declaration lacks", hint=f"add {undeclared[0]}"
         )
-    unknown = [dim for dim in order if dim not in context.axes and (isinstance(result, Node) or dim != "blade")]
+    known = {*context.axes, *(["blade"] if isinstance(result, Multivector) else [])}
+    unknown = [dim for dim in order if isinstance(dim, str) and dim not in known]
     if unknown and not context.whole:
         raise Follows
     if unknown:
         message = f"{name} is declared along {unknown[0]}, which is no axis of an input"
-        raise KgenError(message, hint="results have the axes of the inputs")
+        raise KgenError(message, hint="results have the axes of the inputs, and those that cat makes")
     lead = leading and order[:1] == ["b"]
     if isinstance(result, Node):
         return Output(Tensor(name, tuple(order), leading=lead), (result,))
+    if isinstance(result, Indexed):
+        labels = tuple("_".join(map(str, place)) for place in product(*map(range, result.extents)))
+        return Output(Tensor(name, tuple(order), labels, lead), result.fields)
     labels = tuple(context.algebra.blades[i].name for i in result.blades)
     dims = tuple(len(labels) if dim == "blade" else dim for dim in order)
     return Output(Tensor(name, dims, labels, lead), result.fields)
@@ -154,8 +162,18 @@ def _fill(context: Context, name: str, declared: Type | None, result: Multivecto
     return Multivector(blades, tuple(fields.get(i, context.builder.zero) for i in blades))
 
 
-def _memory(context: Context, name: str, result: Node | Multivector) -> tuple[str, ...]:
-    """The memory order of an undeclared result."""
+def _check_extents(name: str, memory: Sequence[str | int], result: Node | Multivector | Indexed) -> None:
+    """Refuse a declaration whose fixed extents are not the result's."""
+    written, own = [d for d in memory if isinstance(d, int)], (
+        list(result.extents) if isinstance(result, Indexed) else []
+    )
+    if written != own:
+        has = f"the extents {own}" if own else "no components that are told apart by numbers"
+        raise KgenError(f"{name} is declared with the extents {written}, but {kind(result)} has {has}")
+
+
+def _memory(context: Context, name: str, result: Node | Multivector | Indexed) -> tuple[str | int, ...]:
+    """The memory order of an undeclared result; components that are told apart by numbers come last."""
     order = ["b" if axis == ELLIPSIS else axis for axis in context.kernel.memory] or list(context.axes)
     extra = [axis for axis in context.axes if axis in result.axes and axis not in order]
     missing = [axis for axis in order if axis != "blade" and axis not in result.axes]
@@ -169,4 +187,4 @@ def _memory(context: Context, name: str, result: Node | Multivector) -> tuple[st
             raise KgenError(message, hint=f"declare {name} with its axes under `outputs:`")
         order = list(context.axes)
     keep = result.axes | ({"blade"} if isinstance(result, Multivector) else set())
-    return tuple(axis for axis in order if axis in keep)
+    return (*(axis for axis in order if axis in keep), *(result.extents if isinstance(result, Indexed) else ()))

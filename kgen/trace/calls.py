@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from kgen.errors import Follows, KgenError
 from kgen.graph.node import Node
 from kgen.spec.body import place
+from kgen.spec.model import COMPONENT_AXES
 from kgen.spec.synonyms import nearest
+from kgen.spec.tensor_types import check_axis
 from kgen.spec.vocabulary import VOCABULARY, Parameter
 from kgen.trace import values as kinds
 from kgen.trace.ops import OPERATIONS, Operation
@@ -18,7 +20,7 @@ from kgen.trace.values import Context, Multivector, Value
 from kgen.wording import counted
 
 Evaluate = Callable[[ast.expr], Value]
-BY_NAME = ("axis", "other", "word")  # parameters that are given by keyword only
+BY_NAME = ("axis", "other", "axes", "made", "word")  # parameters that are given by keyword only
 
 
 def bind(
@@ -35,11 +37,16 @@ def bind(
         if parameter.type == "grades":
             bound += [_grade(context, node) for node in rest]
             rest = []
+        elif parameter.type == "values":
+            bound.append(tuple(_argument(context, row, parameter, node, evaluate) for node in rest))
+            rest = []
         elif rest and parameter.type not in BY_NAME:
             bound.append(_argument(context, row, parameter, rest.pop(0), evaluate))
         elif parameter.name in keywords:
             written = keywords.pop(parameter.name)
-            if parameter.type in ("axis", "other"):
+            if parameter.type in ("axes", "made"):
+                bound.append(_axes(context, row, written) if parameter.type == "axes" else _made(context, row, written))
+            elif parameter.type in ("axis", "other"):
                 bound.append(_axis(context, row, written, bound if parameter.type == "axis" else None))
             else:
                 bound.append(_argument(context, row, parameter, written, evaluate))
@@ -60,7 +67,7 @@ def checked(context: Context, operation: str, parameter: Parameter, value: Value
             fits = isinstance(value, kinds.Weights)
         case "index":
             fits = isinstance(value, kinds.Index)
-        case "value":
+        case "value" | "values":
             fits = isinstance(value, Node | Multivector)
         case _:
             fits = isinstance(value, Node) and (parameter.type != "number" or not value.axes)
@@ -129,6 +136,22 @@ def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[obj
     return node.id
 
 
+def _axes(context: Context, row: Operation, node: ast.expr) -> tuple[str, ...]:
+    """The names of one axis or of several."""
+    return tuple(_axis(context, row, each, None) for each in (node.elts if isinstance(node, ast.Tuple) else [node]))
+
+
+def _made(context: Context, row: Operation, node: ast.expr) -> str:
+    """The name of an axis that the call makes, which inputs may have, too."""
+    mark = place(context.kernel, node)
+    if not isinstance(node, ast.Name):
+        raise KgenError(f"{row.name} needs a name for its axis", mark, "as in to=k")
+    if node.id in COMPONENT_AXES:
+        raise KgenError(f"`{node.id}` is not an axis to write here", mark)
+    check_axis(node.id)
+    return node.id
+
+
 def _word(context: Context, parameter: Parameter, node: ast.expr) -> str:
     if isinstance(node, ast.Constant) and node.value in parameter.choices:
         return str(node.value)
@@ -163,7 +186,7 @@ def kind(value: Value) -> str:
         case kinds.Weights():
             return f"the weights {value.name}"
         case kinds.Indexed():
-            return f"the indexed tensor {value.name}"
+            return f"the indexed tensor {value.name}" if value.name else "a tensor of components"
         case kinds.Index():
             return f"the integer tensor {value.name}"
         case bool():

@@ -60,6 +60,8 @@ def item(value: Value, index: tuple[int, ...]) -> Node:
 def indexing(value: Value) -> str | None:
     """A hint how the fields of a value are had that has several, told apart by whole numbers."""
     match value:
+        case Indexed(name=""):
+            return "of f = components(...) a field is f[0]"
         case Weights(name=name, operands=(_,)) | Indexed(name=name, extents=(_,)):
             return f"{name}[0] is a field; for each grade, sum(x.grade(g) * {name}[g] for g in x.grades)"
         case Weights() | Indexed():
@@ -81,7 +83,8 @@ def _weight(weights: Weights, path: tuple[int, ...]) -> Node:
 
 def _entry(tensor: Indexed, index: tuple[int, ...]) -> Node:
     if len(index) != len(tensor.extents) or not all(i < n for i, n in zip(index, tensor.extents)):
-        raise KgenError(f"{tensor.name}{list(index)} is outside of its extents {list(tensor.extents)}")
+        place, extents = f"{tensor.name}{list(index)}", list(tensor.extents)
+        raise KgenError(f"{place} is outside of {'its' if tensor.name else 'the'} extents {extents}")
     flat = 0
     for i, extent in zip(index, tensor.extents):
         flat = flat * extent + i

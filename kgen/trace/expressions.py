@@ -206,7 +206,9 @@ class Expressions:
         return self._apply(row, [checked(self.context, name, p, x) for p, x in zip(row.parameters, operands)])
 
     def _apply(self, row: Operation, bound: Sequence[object]) -> Value:
-        if any(isinstance(x, Multivector) for x in bound):
+        if any(
+            isinstance(x, Multivector) for given in bound for x in (given if isinstance(given, tuple) else (given,))
+        ):
             self.groups.append(row.group(bound))
         return row.lower(self.context, *bound)
 

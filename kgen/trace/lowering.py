@@ -11,7 +11,7 @@ from kgen.graph.node import Node
 from kgen.graph.tensor import INDEX
 from kgen.graph.variables import GRADES
 from kgen.trace import algebra as tables
-from kgen.trace.values import Context, Index, Multivector, Operand, Value, Weights, is_comparison
+from kgen.trace.values import Context, Index, Indexed, Multivector, Operand, Value, Weights, is_comparison
 from kgen.wording import counted
 
 # products
@@ -245,6 +245,46 @@ def _check_lookup(name: str, index: Index, here: str, there: str, x: Operand) ->
         raise KgenError(f"{name} by {index.name} along {here}, which the value lacks", hint=declared)
     if there in x.axes:
         raise KgenError(f"{name} by {index.name} makes an axis {there}, which the value has already", hint=declared)
+
+
+def cat(c: Context, parts: tuple[Operand, ...], axes: tuple[str, ...], to: str) -> Value:
+    """Component by component: what a part lacks of the blades that others have is zero there."""
+    along = axes * len(parts) if len(axes) == 1 else axes
+    if len(along) != len(parts) or len(parts) < 2:
+        joined = counted(len(parts), "value")
+        raise KgenError(
+            f"cat of {joined} along {counted(len(axes), 'axis', 'axes')}", hint="one axis, or one for each value"
+        )
+    if to in along:
+        raise KgenError(
+            f"cat makes an axis of its own, and {to} is that of a value", hint="give it another name, as in to=k"
+        )
+    leading = {t.axes[0] for t in c.builder.tensors.values() if t.leading}
+    if leading & {*along, to}:
+        raise KgenError("leading axes `...` are not joined")
+    for number, (part, axis) in enumerate(zip(parts, along), 1):
+        if part.axes and axis not in part.axes:
+            have = " ".join(a for a in c.axes if a in part.axes)
+            raise KgenError(
+                f"value {number} of cat lacks the axis {axis}", hint=f"its axes: {have}; axis=(n, m) names them in turn"
+            )
+    if all(isinstance(part, Node) for part in parts):
+        return c.builder.cat([part for part in parts if isinstance(part, Node)], along, to)
+    components = [dict(c.as_multivector(part).items()) for part in parts]
+    blades = sorted({blade for found in components for blade in found})
+    zero = c.builder.zero
+    return c.multivector({i: c.builder.cat([found.get(i, zero) for found in components], along, to) for i in blades})
+
+
+# tensors without an algebra
+
+
+def components(c: Context, parts: tuple[Operand, ...]) -> Value:
+    """Those of multivectors in the order of their blades, as many as there are."""
+    fields = [f for part in parts for f in ([part] if isinstance(part, Node) else part.fields)]
+    if not fields:
+        raise KgenError("components of nothing", hint="as in components(x, s)")
+    return Indexed("", (len(fields),), tuple(fields))
 
 
 # reductions and field functions

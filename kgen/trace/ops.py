@@ -75,6 +75,8 @@ MEANINGS: dict[str, Lowering] = {
     "pointwise": to.pointwise,
     "detach": to.detach,
     "rename": to.rename,
+    "cat": to.cat,
+    "components": to.components,
     "gather": to.gather,
     "segment_sum": to.segment_sum,
     "sum": to.sum,

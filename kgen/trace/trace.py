@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from kgen.errors import KgenError, each, in_order, together
-from kgen.graph.graph import Graph, Output
+from kgen.graph.graph import Graph, Output, parts
 from kgen.graph.node import Node, Number, postorder
 from kgen.graph.tensor import Tensor
 from kgen.spec.body import Body, examined, place
@@ -20,7 +20,7 @@ from kgen.spec.model import Argument, Kernel, Spec, Type
 from kgen.trace import arguments, ops
 from kgen.trace.algebra import Path
 from kgen.trace.expressions import Expressions
-from kgen.trace.values import Context, Multivector, Named, Unknown, Value
+from kgen.trace.values import Context, Indexed, Multivector, Named, Unknown, Value
 from kgen.wording import counted
 
 LARGEST = 10**38  # about the largest number of fp32
@@ -131,7 +131,8 @@ class _Tracer:
             raise together(in_order(errors))
         self._check_constants(outputs)
         k, axes = self.kernel, self.context.axes
-        return Graph(k.name, axes, self.inputs, self.numbers, outputs, self.builder, k.precision)
+        stored = tuple(part for output in outputs for part in parts(self.builder, output))
+        return Graph(k.name, axes, self.inputs, self.numbers, stored, self.builder, k.precision)
 
     def _assign(self, statement: ast.stmt) -> None:
         """Give a name its value; what a statement outside the language may name, none knows."""
@@ -152,6 +153,9 @@ class _Tracer:
     def _named(self, name: str, value: Named) -> Named:
         if isinstance(value, Node):
             self.builder.name(value, name)
+        elif isinstance(value, Indexed):
+            for number, field in enumerate(value.fields):
+                self.builder.name(field, f"{name}_{number}")
         elif isinstance(value, Multivector):
             for blade, field in value.items():
                 self.builder.name(field, f"{name}_{self.context.algebra.blades[blade].name}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kgen.errors import KgenError, Vanishes
+from kgen.graph.arithmetic import axes_of
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number
 from kgen.graph.tensor import Lookup
@@ -26,7 +27,7 @@ class Multivector:
 
     @property
     def axes(self) -> frozenset[str]:
-        return frozenset[str]().union(*(f.axes for f in self.fields))
+        return axes_of(self.fields)
 
     def items(self) -> Iterable[tuple[int, Node]]:
         return zip(self.blades, self.fields)
@@ -44,11 +45,15 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """Fields that are told apart by whole numbers, such as w[3] or a tensor indexed by grade."""
+    """Fields that are told apart by whole numbers, such as w[3], a tensor indexed by grade, or `components`."""
 
     name: str
     extents: tuple[int, ...]
     fields: tuple[Node, ...]
+
+    @property
+    def axes(self) -> frozenset[str]:
+        return axes_of(self.fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,20 @@ def _fit(function: str, *seen: Seen) -> Fit:
             first = name, device
         elif device != first[1]:
             raise ValueError(f"{function}: {name} must be on {first[1]} as {first[0]} is, got {device}")
+    _join(function, sizes)
     return _led(function, sizes, leads, seen)
+
+
+def _join(function: str, sizes: Sizes) -> None:
+    """The extents of axes that are others one after the other, which inputs along them have."""
+    for axis, parts in KERNELS[function].get("joined", {}).items():
+        total = sum([sizes[part] for part in parts])
+        known = sizes.setdefault(axis, total)
+        if known is not total:
+            name = next(name for name, dims in KERNELS[function]["inputs"].items() if axis in dims)
+            message = f"{function}: {name} must have {axis} = {' + '.join(parts)}"
+            if differ((total,), (known,), message):
+                raise ValueError(f"{message} = {total}, got {known}")
 
 
 def _led(function: str, sizes: Sizes, leads: dict[str, Lead], seen: Sequence[Seen]) -> Fit:

@@ -55,6 +55,7 @@ class Case:
         self.group: str = claim.get("group", "")
         self.products: bool = claim.get("products", False)
         self.precision: str = claim.get("precision", "")
+        self.joined: dict[str, tuple[str, ...]] = claim.get("joined", {})
 
     def __str__(self) -> str:
         return "-".join([self.kernel, *(f"{name}={value}" for name, value in self.flags)])
@@ -89,8 +90,8 @@ def claim(folder: Path, kernels: dict[str, dict[str, Any]], oracles: dict[str, F
     Args:
         folder: the package's.
         kernels: what each kernel takes and gives: `inputs`, `outputs` and `grads` as in `KERNELS`, and where there are
-            any `options`, `indices`, `products`, `precision`, the `grades` of multivectors, the `group` under which the
-            kernel is equivariant; `spec`, the digest of what the spec says of it.
+            any `options`, `indices`, `products`, `precision`, `joined` axes, the `grades` of multivectors, the `group`
+            under which the kernel is equivariant; `spec`, the digest of what the spec says of it.
         oracles: the functions in plain torch that the kernels must equal.
         algebra: `blades` with their `grades`, the `table` of their products, and the oracles' `product`, `regrade` and
             `involute`.
@@ -210,7 +211,15 @@ def sizes(case: Case, first: int, last: int) -> Extents:
     """Extents of the first and the last axis; others are short."""
     names = axes(case)
     extents: Extents = dict.fromkeys(names, 3) | {names[-1]: last} | {names[0]: first}
-    return extents | ({"...": LEADS.get(first, (first,))} if "..." in extents else {})
+    return joined(case, extents | ({"...": LEADS.get(first, (first,))} if "..." in extents else {}))
+
+
+def joined(case: Case, extents: Extents) -> Extents:
+    """The extents, those of axes that are others one after the other by these."""
+    found = dict(extents)
+    for axis, parts in case.joined.items():
+        found[axis] = sum(found[part] for part in parts)
+    return found
 
 
 def shape(dims: Sequence[str | int], extents: Extents) -> list[int]:
@@ -222,7 +231,7 @@ def draw(
     case: Case, extents: Extents, dtype: torch.dtype | dict[str, torch.dtype] = torch.float64, scale: float = 1.0
 ) -> Tensors:
     """Random inputs by name; `dtype` may be by name, too; `scale` is of multivectors, in plain kernels of all."""
-    inputs = {}
+    inputs, extents = {}, joined(case, extents)
     for name, dims in case.inputs.items():
         random = torch.Generator().manual_seed(zlib.crc32(f"{case.kernel}.{name}".encode()))
         if name in case.indices:

@@ -17,6 +17,7 @@ class Description(TypedDict):
     indices: dict[str, str]
     products: bool
     precision: NotRequired[str]
+    joined: NotRequired[dict[str, tuple[str, ...]]]
 
 
 KERNELS: dict[str, Description] = {}
@@ -37,6 +38,7 @@ def describe(
     indices: dict[str, str] | None = None,
     products: bool = False,
     precision: str = "",
+    joined: dict[str, tuple[str, ...]] | None = None,
     paths: dict[str, tuple[tuple[int, ...], ...]] | None = None,
     weights: dict[str, tuple[str, ...]] | None = None,
 ) -> str:
@@ -54,6 +56,7 @@ def describe(
         indices: the inputs that are positions along an axis, with that axis.
         products: whether it multiplies matrices.
         precision: how it multiplies fp32, if the spec fixes that.
+        joined: the axes that are others one after the other, with these.
         paths: of its weights, the grades of the left operand, the result and the right operand, in their order.
         weights: of those, the roles of the axes, by which weights of other libraries are known.
     """
@@ -68,6 +71,8 @@ def describe(
     }
     if precision:
         KERNELS[function]["precision"] = precision
+    if joined:
+        KERNELS[function]["joined"] = joined
     FILES[function] = files
     PATHS.update({f"{function}.{name}": value for name, value in (paths or {}).items()})
     WEIGHTS.update({f"{function}.{name}": value for name, value in (weights or {}).items()})

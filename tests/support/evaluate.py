@@ -55,10 +55,15 @@ def evaluate(
         components = value.permute(_components_first(declared)).reshape(-1, *(extents[a] for a in declared.axes))
         for i, component in enumerate(components):
             leaves[declared.name, i] = _align(component, declared.axes, graph.axes)
+    extents |= {whole: sum(extents[axis] for axis in axes) for whole, axes in graph.builder.joined.items()}
+    for part in [t for t in graph.builder.tensors.values() if t.slices and t.source in {i.name for i in graph.inputs}]:
+        for i in range(len(part.labels)):
+            leaves[part.name, i] = _part(leaves[part.source, i], part, graph.axes, extents)
     done: dict[Node, Tensor] = {}
     for node in postorder(graph.roots):
         done[node] = _node(node, [done[a] for a in node.args], graph.axes, leaves, extents)
-    return {o.tensor.name: _store(o, [done[f] for f in o.fields], graph.axes, extents) for o in graph.outputs}
+    found = [(o.tensor, _store(o, [done[f] for f in o.fields], graph.axes, extents)) for o in graph.outputs]
+    return {t.name: _joined([(p, x) for p, x in found if p.memory == t.name]) for t in graph.results}
 
 
 def _node(
@@ -107,6 +112,25 @@ def _looked_up(node: Node, x: Tensor, axes: tuple[str, ...], index: Tensor, exte
 
 def _rank(x: Tensor, axes: tuple[str, ...]) -> list[int]:
     return list(x.shape) if x.dim() else [1] * len(axes)
+
+
+def _part(field: Tensor, part: memory.Tensor, order: tuple[str, ...], extents: dict[str, int]) -> Tensor:
+    """What of a tensor's field lies in a part of it, along the part's axes."""
+    for s in part.slices:
+        before = sum(extents[axis] for axis in s.axes[: s.index])
+        whole, own = order.index(s.whole), order.index(s.axes[s.index])
+        field = field.narrow(whole, before, extents[s.axes[s.index]]).transpose(whole, own)
+    return field
+
+
+def _joined(parts: list[tuple[memory.Tensor, Tensor]], depth: int = 0) -> Tensor:
+    """A result of its parts, which are in order; those of the first slices vary slowest."""
+    if len(parts) == 1:
+        return parts[0][1]
+    place = next(i for i in range(depth, 9) if len({p.slices[i].index for p, _ in parts}) > 1)
+    indices = sorted({p.slices[place].index for p, _ in parts})
+    inside = [_joined([(p, x) for p, x in parts if p.slices[place].index == i], place + 1) for i in indices]
+    return torch.cat(inside, parts[0][0].slices[place].position)
 
 
 def _number(value: float) -> Tensor:

@@ -99,6 +99,14 @@ def shape(dims: Sequence[str | int], sizes: Mapping[str, int], lead: tuple[int, 
     return tuple(d if isinstance(d, int) else sizes.get(d, OTHER_SIZE) for d in names)
 
 
+def joined(description: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, int]:
+    """The extents, with those of axes that are others one after the other."""
+    found = dict(sizes)
+    for axis, parts in description.get("joined", {}).items():
+        found[axis] = sum(shape(parts, found))
+    return found
+
+
 def draw(
     of: ModuleType,
     kernel: str,
@@ -108,7 +116,7 @@ def draw(
     scale: float = 1.0,
 ) -> dict[str, Tensor]:
     """Random normal inputs, all different; `scale` multiplies all but the weights."""
-    inputs = {}
+    inputs, sizes = {}, joined(of.KERNELS[kernel], sizes)
     for name, dims in of.KERNELS[kernel]["inputs"].items():
         random = torch.Generator().manual_seed(zlib.crc32(f"{kernel}.{name}".encode()))
         if into := of.KERNELS[kernel]["indices"].get(name):

@@ -49,6 +49,21 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
         {"x": "multivector", "w": "weights(x)[k, n]"},
         "return mv_linear(rename(x, axis=n, to=k), w) * x",
     ),
+    "joined": (
+        {"x": "multivector", "y": "multivector", "w": "weights(x)[k, m]", "a": "scalar[k]"},
+        "both = cat(x * y, odd(y), axis=n, to=k)\n"
+        "return mv_linear(gelu(both) * sigmoid(a), w), both * a, sum(a * both.e1, over=k)",
+    ),
+    "joined_fields": (
+        {"x": "scalar", "y": "[v, c]", "w": "[k, m]", "a": "[b]"},
+        "both = tanh(cat(x, mean(y, over=c) * a, x * x, axis=(n, v, n), to=k))\n"
+        "return dot(both, w, over=k), sum(both, over=b), max(both, over=k), mean(both ** 2, over=k)",
+    ),
+    "features": (
+        {**XY, "s": "scalar[n]"},
+        "f = components(x.grade(1), s, norm_squared(y))\n"
+        "return f, components(f[2] * f[0], s), components(sum(f[1], over=n))",
+    ),
     "one_weight": ({**XY, "weight": "weights(x, y)"}, "return weight[0, 1, 1] * x + weight[1, 1, 0] * y"),
     "linear": ({"x": "multivector", "w": "weights(x)"}, "return w[0] * x.grade(0) + w[2] * x.grade(2)"),
     "each_grade": (

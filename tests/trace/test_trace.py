@@ -22,7 +22,8 @@ SIZES = {"b": 3, "n": 5, "m": 2, "v": 4, "c": 3, "k": 2}
 
 
 def inputs_of(graph: Graph) -> dict[str, torch.Tensor]:
-    return drawn(graph, SIZES, torch.Generator().manual_seed(1))
+    sizes = SIZES | {whole: sum(SIZES[axis] for axis in axes) for whole, axes in graph.builder.joined.items()}
+    return drawn(graph, sizes, torch.Generator().manual_seed(1))
 
 
 def run(spec: Spec, flags: dict[str, bool] | None = None) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -7,7 +7,8 @@ Guaranteed: the first input that has an axis says how long it is.
 from collections.abc import Iterable, Sequence
 
 from kgen.emit.host.rows import Shape
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import Slice, Tensor
+from kgen.schedule.program import Program
 from kgen.spec.private_names import size_name
 
 LEADING = "*lead"  # any number of axes, which kernels see as one
@@ -20,6 +21,11 @@ def count(axes: Sequence[str], fields: int = 1) -> str:
 
 def extents(dims: Iterable[str | int]) -> tuple[str, ...]:
     return tuple(str(d) if isinstance(d, int) else size_name(d) for d in dims)
+
+
+def starts(part: Slice) -> tuple[str, str]:
+    """Where a part of a tensor starts along its dim, and how long it is."""
+    return " + ".join(map(size_name, part.axes[: part.index])) or "0", size_name(part.axes[part.index])
 
 
 def shape(tensor: Tensor) -> tuple[str, ...]:
@@ -37,6 +43,17 @@ def shapes(inputs: Iterable[Tensor]) -> tuple[Shape, ...]:
             known.update(new)
             rows.append(_shape(tensor, new))
     return tuple(rows)
+
+
+def joined(program: Program, inputs: Iterable[Tensor]) -> tuple[tuple[str, str], ...]:
+    """The extents that are sums of others and of which no input says how long they are, as far as the steps ask."""
+    known = {axis for tensor in inputs for axis in tensor.axes}
+    asked = {d for step in program.every_step for t in (*step.inputs, *step.written) for d in t.strided}
+    asked |= {n.axis for kernel in program.every_kernel for n in kernel.nodes if n.kind == "Size"}
+    new = [(whole, axes) for whole, axes in program.graph.builder.joined.items() if whole not in known]
+    for whole, axes in reversed(new):
+        asked |= set(axes) if whole in asked else set()
+    return tuple((size_name(whole), " + ".join(map(size_name, axes))) for whole, axes in new if whole in asked)
 
 
 def _shape(tensor: Tensor, new: Sequence[str]) -> Shape:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import groupby
 
 from kgen.emit.host.allocations import Allocations
-from kgen.emit.host.extents import shapes
+from kgen.emit.host.extents import joined, shapes
 from kgen.emit.host.launches import Launches
 from kgen.emit.host.products import multiplied
 from kgen.emit.host.rows import Branch, Cast, Chosen, Launcher, Step, Value
@@ -40,6 +40,7 @@ def _launcher(d: Direction) -> Launcher:
         optional=tuple(name for name in given if name in p.optional),
         place=given[0],
         shapes=shapes(d.variant.forward.inputs),
+        joined=joined(p, d.variant.forward.inputs),
         real=tuple(t.name for t in d.variant.forward.inputs if t.dtype is None),
         matrix=bool(p.multiplied),
         innermost=tuple((axis, size_name(axis)) for axis in p.graph.axes if axis in turning),

@@ -89,7 +89,7 @@ class Launches:
             axis=kernel.turning,
             tensors=(
                 *(t.memory for t in kernel.inputs),
-                *(o.tensor.name for o in kernel.stores),
+                *(o.tensor.memory for o in kernel.stores),
                 *(Partial(f.tensor.name) for f in kernel.folds),
             ),
             arguments=self._arguments(kernel),
@@ -102,11 +102,12 @@ class Launches:
     def _arguments(self, kernel: Kernel) -> tuple[Condition | str, ...]:
         """Numbers, sizes, and what is decided when the kernel is compiled."""
         grads = [t.name for t in self.program.outputs] if self.direction.backward else []
+        written = dict.fromkeys(t.memory for t in kernel.written)
         return (
             *kernel.numbers,
             *self._texts(kernel)[0].sizes,
             *(Present((name,)) for name in kernel.optional),
-            *(self.direction.wanted({t.name}) for t in kernel.written if t.name in grads),
+            *map(self.direction.wanted, ({name} for name in written if name in grads)),
             *((Innermost(kernel.turning),) if kernel.turning else ()),
         )
 

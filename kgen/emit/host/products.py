@@ -6,7 +6,7 @@ is zero, and nothing is multiplied for it.
 
 from collections.abc import Sequence
 
-from kgen.emit.host.extents import count, shape
+from kgen.emit.host.extents import count, shape, starts
 from kgen.emit.host.rows import (
     MATRIX,
     Assigned,
@@ -84,4 +84,5 @@ def _matrix(operand: Operand, dims: tuple[str, ...], cast: bool = False, copied:
     tensor, first, last = operand.tensor, operand.first, operand.last
     part = () if first is None or last is None else (first,) if last == first + 1 else (first, last)
     viewed = tensor.leading or len(tensor.dims) - (len(part) == 1) > len(dims)
-    return Matrix(tensor.memory, part, dims if viewed else (), cast, copied, operand.transposed)
+    slices = tuple((s.position, *starts(s)) for s in tensor.slices)
+    return Matrix(tensor.memory, part, slices, dims if viewed else (), cast, copied, operand.transposed)

@@ -122,6 +122,7 @@ class Matrix:
 
     tensor: str
     part: tuple[int, ...]  # of the leading dim: a component, the first and the last of several, or nothing for all
+    slices: tuple[tuple[int, str, str], ...]  # a dim, where it starts, and how long it is
     view: tuple[str, ...]
     cast: bool  # to the dtype of products
     copied: str | None  # with this axis innermost
@@ -297,6 +298,7 @@ class Launcher:
     optional: tuple[str, ...]  # those of `contiguous` for which another stands in
     place: str
     shapes: tuple[Shape, ...]
+    joined: tuple[tuple[str, str], ...]  # extents that no input has, and what they are the sums of
     real: tuple[str, ...]
     matrix: bool
     innermost: tuple[tuple[str, str], ...]  # axes, and their extents

@@ -54,7 +54,7 @@ class Accesses:
         values = [self._value(field, chunk > 1) for field in output.fields]
         for first in range(0, len(values), chunk):
             pointer, mask = self.block.target(tensor, first)
-            flag = self.naming.wanted.get(tensor.name, "")
+            flag = self.naming.wanted.get(tensor.memory, "")
             yield Access(tuple(values[first : first + chunk]), pointer, mask, chunk > 1, flag)
 
     def _value(self, field: Node, together: bool) -> str:

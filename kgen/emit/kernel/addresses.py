@@ -5,7 +5,7 @@ computed in 64 bits; what separates components is computed in 64 bits once, and 
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kgen.emit.kernel.naming import Naming
 from kgen.emit.kernel.printer import component_index, steps, times
@@ -58,13 +58,23 @@ class Addresses:
         return " & ".join(filter(None, [*masks, *within, self.naming.given.get(tensor.memory)]))
 
     def planes(self, used: Collection[str]) -> tuple[Statement, ...]:
-        """The steps of tensors that may be turned, and what separates components where addresses read it."""
+        """The steps of tensors that may be turned, what separates components where addresses read it, and starts."""
         wanted = dict[str, str]()
         for tensor in self.tensors:
             wanted |= self._own_steps(tensor)
             found = {self.naming.planes[sizes]: product(sizes) for sizes in self.naming.products(tensor)}
             wanted |= {name: text for name, text in found.items() if name in used}
-        return tuple(Statement(name, text) for name, text in wanted.items())
+        return (*(Statement(name, text) for name, text in wanted.items()), *self._starts())
+
+    def _starts(self) -> Iterator[Statement]:
+        """Where parts of tensors start, behind the parts before them."""
+        for tensor in self.tensors:
+            pointer, terms = self.naming.pointers[tensor.name], list[str]()
+            for part in (part for part in tensor.slices if part.index):
+                before = " + ".join(size_name(axis) for axis in part.axes[: part.index])
+                terms.append(times(f"tl.cast({before}, tl.int64)", *self.naming.stride(tensor, part.position)))
+            if terms:
+                yield Statement(pointer, " + ".join([pointer, *terms]))
 
     def _own_steps(self, tensor: Tensor) -> dict[str, str]:
         """The steps of a tensor that may be turned, by name."""

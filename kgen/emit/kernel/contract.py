@@ -96,7 +96,7 @@ class Contract:
 
     def _unspecialised(self) -> tuple[str, ...]:
         """All sizes but those along which some tensor is contiguous: Triton asks whether its rows are aligned."""
-        kept = {size_name(t.axes[-1]) for t in self.addresses.tensors if len(t.axes) > 1}
+        kept = {size_name(t.axes[-1]) for t in self.addresses.tensors if len(t.axes) > 1} | {*self.naming.starts}
         return tuple(size for size in self.naming.sizes if size not in kept)
 
     # addresses: a 64-bit base for each tile, 32-bit offsets within it
@@ -165,7 +165,7 @@ class Contract:
 
     def _stores(self) -> Iterator[Access]:
         for t, fields in self._written():
-            flag = self.naming.wanted.get(t.name, "")
+            flag = self.naming.wanted.get(t.memory, "")
             mask = " & ".join(self._within(t, self.result))
             for i, field in enumerate(fields):
                 value = self.statements.value(field) if field.kind != "Const" else "tl.zeros([ROWS, BLOCK], REAL)"

@@ -39,7 +39,7 @@ class Folds:
 
     def _accumulator(self, fold: Fold, component: int, node: Node) -> Accumulator:
         whole = not self.block.along(node.axes)
-        flag = self.naming.wanted.get(fold.tensor.name, "")
+        flag = self.naming.wanted.get(fold.tensor.memory, "")
         masked = not self.block.along(fold.tensor.axes) and not whole
         name = self.naming.accumulators[fold.tensor.name, component]
         return Accumulator(name, self.statements.value(node), fold.reduction, flag, whole, masked)
@@ -52,7 +52,7 @@ class Folds:
             value, mask = f"tl.{fold.reduction}({name})", ""
             if not self.block.along(node.axes):  # every tile has the same: it counts once
                 value = f"tl.where(first_tile, {value}, {NEUTRAL[fold.reduction]})"
-        pointer, flag = self._pointer(tensor, component), self.naming.wanted.get(tensor.name, "")
+        pointer, flag = self._pointer(tensor, component), self.naming.wanted.get(tensor.memory, "")
         return Access((value,), pointer, mask, False, flag)
 
     def _pointer(self, tensor: Tensor, component: int) -> str:

@@ -58,7 +58,7 @@ def _text(kernel: Kernel, builder: Builder, form: Form) -> KernelText:
         pointers=tuple(naming.pointers.values()),
         numbers=naming.numbers,
         sizes=naming.sizes,
-        unspecialised=(*(size for size in naming.sizes if size != inner_size), *programs),
+        unspecialised=(*(size for size in naming.sizes if size not in (inner_size, *naming.starts)), *programs),
         flags=naming.switches,
         rows=addresses.index("row", block.rows),
         kept=addresses.index("kept", kernel.rows if form.template == "fold" else ()),

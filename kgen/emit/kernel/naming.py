@@ -27,7 +27,8 @@ class Naming:
         self.order = Order(builder, kernel.nodes)
         self.nodes = self.order.evaluation(roots)
         self.steps = _steps(kernel.written)
-        self.sizes = tuple(dict.fromkeys(map(size_name, _sized_axes(kernel))))
+        self.starts = tuple(map(size_name, _before(kernel)))  # of which depends how parts of tensors are aligned
+        self.sizes = tuple(dict.fromkeys((*map(size_name, _sized_axes(kernel)), *self.starts)))
         self.names = Names(builder, kernel.inputs, {*self.sizes, *self.steps.values()})
         self._name_arguments(kernel)
         self._name_planes((*kernel.inputs, *kernel.written))
@@ -62,7 +63,8 @@ class Naming:
         self.pointers = {name: unique(f"{name}_ptr") for name in tensors}
         self.bases = {name: unique(f"{name}_row") for name in tensors}
         self.given = {name: unique(f"HAS_{name.upper()}") for name in k.optional}  # may be missing, and read as zero
-        self.wanted = {t.name: unique(t.name.upper()) for t in k.written if t.name.startswith("grad_")}
+        written = dict.fromkeys(t.memory for t in k.written)
+        self.wanted = {name: unique(name.upper()) for name in written if name.startswith("grad_")}
         self.turned = unique(f"{k.turning.upper()}_INNERMOST") if k.turning else ""
 
     def _name_planes(self, tensors: Iterable[Tensor]) -> None:
@@ -107,6 +109,12 @@ def _sized_axes(kernel: Kernel) -> list[str]:
     """Axes whose size the kernel reads: its own, those of Size fields, and those that indices point into."""
     into = [by.into for t in kernel.inputs for by in t.lookups]
     return [*kernel.axes, *(n.axis for n in kernel.nodes if n.kind == "Size"), *into]
+
+
+def _before(kernel: Kernel) -> list[str]:
+    """The axes before parts of tensors, and those around them."""
+    slices = [part for tensor in (*kernel.inputs, *kernel.written) for part in tensor.slices]
+    return [axis for part in slices for axis in (*part.axes[: part.index], part.whole)]
 
 
 def _steps(tensors: Iterable[Tensor]) -> dict[str, str]:

@@ -282,7 +282,7 @@ def extents(tensor: Tensor) -> list[str]:
 def stride(tensor: Tensor, position: int) -> Extent:
     """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
     if not tensor.split or position < tensor.several:
-        return _extent(tensor.extents[position + 1 :])
+        return _extent(tensor.strided[position + 1 :])
     end = tensor.split if position < tensor.split else len(tensor.dims)
     factor, sizes = _extent(tensor.dims[position + 1 : end])
     return factor, (*sizes, step_name(tensor, end))

@@ -12,8 +12,9 @@ from kgen.emit.text.conventions import weights
 from kgen.graph.node import holds_dot
 from kgen.graph.tensor import Tensor
 from kgen.schedule.needed import Work
+from kgen.spec.body import joined_axes
 from kgen.spec.model import Kernel, Spec
-from kgen.trace.trace import by_default, output_names, paths
+from kgen.trace.trace import by_default, output_names, paths, trace
 
 
 def algebra(spec: Spec) -> str:
@@ -35,6 +36,7 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
         "options": {o.name: o.default for o in kernel.options},
         "grads": kernel.grads,
         "work": work,
+        "joined": joined(spec, kernel),
         "indices": {a.name: a.type.into for a in kernel.inputs if a.type and a.type.into},
         "products": holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision or "",
@@ -44,6 +46,13 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
     }
     kept = {key: value for key, value in rows.items() if value or key in ("inputs", "outputs", "grads", "files")}
     return [repr(kernel.name), *(f"{key}={value!r}" for key, value in kept.items())]
+
+
+def joined(spec: Spec, kernel: Kernel) -> dict[str, tuple[str, ...]]:
+    """The axes that some variant makes of others, with these."""
+    graphs = [trace(spec, kernel, flags) for flags in kernel.choices] if joined_axes(kernel) else []
+    found = [(graph, whole, axes) for graph in graphs for whole, axes in graph.builder.joined.items()]
+    return {str(graph.extents([whole])[0]): tuple(map(str, graph.extents(axes))) for graph, whole, axes in found}
 
 
 def weights_of(spec: Spec, kernel: Kernel) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def tensors(spec: Spec, kernel: Kernel) -> tuple[tuple[Tensor, ...], tuple[Tenso
     """The tensors that a kernel takes and gives, bool options at their defaults; axes of one extent have one name."""
     graph = by_default(spec, kernel)
     inputs = zip([argument.name for argument in kernel.inputs], graph.inputs)
-    outputs = zip(output_names(kernel), (o.tensor for o in graph.outputs))
+    outputs = zip(output_names(kernel), graph.results)
     shown = [tuple(replace(t, name=n, dims=graph.extents(t.dims)) for n, t in side) for side in (inputs, outputs)]
     return shown[0], shown[1]
 

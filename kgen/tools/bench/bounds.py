@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from kgen.errors import KgenError
-from kgen.tools.problem import axes, shape
+from kgen.tools.problem import axes, shape, whole
 
 REFERENCE, INTERPRETER = 1 << 21, 1 << 16  # elements with which a case takes about a quarter of an hour
 DOUBLE = 8  # bytes
@@ -34,7 +34,7 @@ class Work:
     @property
     def extents(self) -> dict[str, int]:
         names = axes([self.description])
-        return dict(zip(names, shape(names, self.sizes)))
+        return dict(zip(names, shape(names, whole(self.description, self.sizes))))
 
     def elements(self, most: Mapping[str, int] | None = None) -> int:
         """Of all inputs and outputs; no axis is longer than `most` says."""
