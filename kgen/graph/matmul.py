@@ -15,13 +15,41 @@ def sides(product: Node, over: tuple[str, ...]) -> tuple[list[Node], list[Node]]
     Free axes that all factors have are those of a batch. The others fall into two sets that no factor connects, and the
     factors with them.
     """
-    factors = list(product.args) if product.kind == "Mul" else [product]
+    factors = _factors(product)
     while True:
         found = _two_sides(factors, set(over))
-        whole = next((f for f in factors if f.kind == "Mul" and f.axes == product.axes), None)
+        whole = _whole(factors, "Mul", product.axes)
         if found or whole is None:
             return found
-        factors = [x for f in factors for x in (f.args if f is whole else (f,))]
+        factors = _opened(factors, whole)
+
+
+def inside(product: Node) -> tuple[list[Node], Node] | None:
+    """The factors outside a sum in a product, and that sum; None where there is none.
+
+    The sum alone varies along all axes of the product: multiplied into its terms, the others stay on a side.
+    """
+    factors = _factors(product)
+    while whole := _whole(factors, "Mul", product.axes):
+        factors = _opened(factors, whole)
+    found = _whole(factors, "Add", product.axes)
+    outside = [f for f in factors if f is not found]
+    spread = frozenset[str]().union(*(f.axes for f in outside)) == product.axes
+    return (outside, found) if found and outside and not spread else None
+
+
+def _factors(product: Node) -> list[Node]:
+    return list(product.args) if product.kind == "Mul" else [product]
+
+
+def _whole(factors: Iterable[Node], kind: str, axes: frozenset[str]) -> Node | None:
+    """A factor of a kind that varies along all axes."""
+    return next((f for f in factors if f.kind == kind and f.axes == axes), None)
+
+
+def _opened(factors: Iterable[Node], one: Node) -> list[Node]:
+    """The factors, with those of one of them in its place."""
+    return [x for f in factors for x in (f.args if f is one else (f,))]
 
 
 def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], list[Node]] | None:

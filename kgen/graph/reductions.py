@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 from kgen.graph.arithmetic import Arithmetic
-from kgen.graph.matmul import sides
+from kgen.graph.matmul import inside, sides
 from kgen.graph.node import Node, Rational, Term
 from kgen.graph.table import remembered
 
@@ -54,15 +54,24 @@ class Reductions(Arithmetic):
 
     def _split(self, a: Node, over: tuple[str, ...]) -> Node:
         """The sum as Dots of the products with two sides, those along the same axes together, and of what is left."""
-        split = [(c, x, sides(x, over)) for c, x in a.terms]
+        split = [(c, x, self._products(c, x, over)) for c, x in a.terms]
         if not any(found for *_, found in split):
             return self.make("Sum", a.axes - set(over), (a,), over)
         rest = self.linear((c, x) for c, x, found in split if not found)
         alike: dict[object, list[Product]] = {}
-        for c, (left, right) in [(c, found) for c, _, found in split if found]:
-            x, y = self.mul(*left), self.mul(*right)
-            alike.setdefault((x.axes, y.axes), []).append((c, x, y))
+        for product in (product for *_, found in split for product in found):
+            alike.setdefault(tuple(x.axes for x in product[1:]), []).append(product)
         return self.add(self.sum(rest, over), *(self._dot(products, over) for products in alike.values()))
+
+    def _products(self, c: Rational, x: Node, over: tuple[str, ...]) -> list[Product]:
+        """A scaled term as products with two sides, if it is one, or a sum of them times factors of one side."""
+        if found := sides(x, over):
+            return [(c, self.mul(*found[0]), self.mul(*found[1]))]
+        if not (opened := inside(x)):
+            return []
+        outside, total = opened
+        parts = [self._products(c * d * e, y, over) for d, t in total.terms for e, y in self.mul(*outside, t).single]
+        return [product for part in parts for product in part] if all(parts) else []
 
     def merged(self, reductions: Sequence[Term]) -> Node:
         kind, over = (reductions[0][1].kind, reductions[0][1].over)
