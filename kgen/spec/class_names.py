@@ -25,6 +25,16 @@ ATTRIBUTES = (  # of every nn.Module
     *("training", "type", "xpu", "zero_grad", "reset_parameters"),
 )
 LIST = ("append", "extend", "insert", "pop")  # attributes of an nn.ModuleList besides
+PRIVATE = (  # of every nn.Module, by names that a parameter may have, too: other libraries have keys with an underscore
+    *("_apply", "_backward_hooks", "_backward_pre_hooks", "_buffers", "_call_impl", "_compiled_call_impl"),
+    *("_forward_hooks", "_forward_hooks_always_called", "_forward_hooks_with_kwargs", "_forward_pre_hooks"),
+    *("_forward_pre_hooks_with_kwargs", "_get_backward_hooks", "_get_backward_pre_hooks", "_get_name"),
+    *("_is_full_backward_hook", "_load_from_state_dict", "_load_state_dict_post_hooks", "_load_state_dict_pre_hooks"),
+    *("_maybe_warn_non_full_backward_hook", "_modules", "_named_members", "_non_persistent_buffers_set"),
+    *("_parameters", "_register_load_state_dict_pre_hook", "_register_state_dict_hook"),
+    *("_replicate_for_data_parallel", "_save_to_state_dict", "_slow_forward", "_state_dict_hooks"),
+    *("_state_dict_pre_hooks", "_version", "_wrapped_call_impl"),
+)
 WIDTH = 80  # of a parameter's name: with `self.` it is on one line
 NUMBER = re.compile(r"0|[1-9][0-9]{0,2}")
 CONSTRUCTOR = ("self", "device", "dtype")  # what every constructor takes besides
@@ -40,10 +50,13 @@ def check_class(name: str, kernels: Sequence[str]) -> None:
         raise KgenError(f"`{name}` is the name of a kernel")
 
 
-def check_attribute(name: str, what: str, taken: Sequence[str]) -> None:
-    """Refuse the name of a parameter, a size or an option that cannot be an attribute of the module beside `taken`."""
-    names.check_identifier(name, what)
-    if name in ATTRIBUTES:
+def check_attribute(name: str, what: str, taken: Sequence[str], private: bool = False) -> None:
+    """Refuse the name of a parameter, a size or an option that cannot be an attribute of the module beside `taken`.
+
+    One that is `private` may start with an underscore.
+    """
+    names.check_identifier(name.removeprefix("_") if private else name, what)
+    if name in (*ATTRIBUTES, *PRIVATE):
         raise KgenError(f"`{name}` cannot name {what}: every nn.Module has an attribute of that name")
     if name in taken:
         hint = "parameters, sizes and the kernel's options are attributes of one object"
@@ -61,7 +74,7 @@ def check_parameter(name: str, taken: Sequence[str], others: Sequence[str]) -> N
     """Refuse the name of a parameter that has no place beside other attributes, `taken`, and parameters, `others`."""
     parts = name.split(".")
     if len(parts) == 1:
-        check_attribute(name, "a parameter", taken)
+        check_attribute(name, "a parameter", taken, private=True)
     else:
         _check_parts(name, parts, taken)
     for other in others:
@@ -87,7 +100,7 @@ def _check_part(part: str, what: str, taken: Sequence[str]) -> None:
     if part[0].isdigit():
         hint = "places in a list are 0 to 999, without leading zeros"
         raise KgenError(f"{names.shown(part)} cannot name {what}", hint=hint)
-    check_attribute(part, what, taken)
+    check_attribute(part, what, taken, private=True)
 
 
 def _check_beside(name: str, other: str) -> None:

@@ -129,7 +129,7 @@ _TYPE_PATTERN = r"^(multivector|even|odd|scalar|grades\(.*\)|weights\(.*\))(\s*\
 _INDEX_PATTERN = r"^index\(\s*\w+\s*\)\s*\[\s*\w+\s*\]$"
 TYPE: dict[str, Any] = {"anyOf": [{"type": "string", "pattern": _TYPE_PATTERN}, {"type": "array", "items": AXIS}]}
 INPUT: dict[str, Any] = {"anyOf": [*TYPE["anyOf"], {"type": "string", "pattern": _INDEX_PATTERN}]}
-_NAME, _PLACE = r"[A-Za-z][A-Za-z0-9_]*", r"0|[1-9][0-9]{0,2}"
+_NAME, _PLACE = r"[A-Za-z_][A-Za-z0-9_]*", r"0|[1-9][0-9]{0,2}"
 PARAMETER = rf"^({_NAME}|({_PLACE})\.({_NAME}|{_PLACE}))(\.({_NAME}|{_PLACE}))*$"  # its name
 INITIALISATION: dict[str, Any] = {"type": "string", "pattern": r"^(zeros|ones|(normal|uniform)\s*\(.*\))$"}
 
