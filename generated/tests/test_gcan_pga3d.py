@@ -60,14 +60,15 @@ KERNELS = {
         "grads": ("x", "action", "weight"),
         "grades": {"x": (0, 1, 2, 3, 4), "action": (0, 2, 4), "out": (0, 1, 2, 3, 4)},
         "group": "pin",
-        "spec": "6ed13d931ba3",
+        "products": True,
+        "spec": "81c781d7d8ed",
     },
     "point_action": {
         "inputs": {"x": ("...", "n", 3), "action": ("m", "n", 8), "weight": ("m", "n"), "embed": ("n",)},
         "outputs": {"out": ("...", "m", 3)},
         "grads": ("x", "action", "weight", "embed"),
         "grades": {"action": (0, 2, 4)},
-        "spec": "61c5ce32c635",
+        "spec": "218db4080ece",
     },
     "multivector_act": {
         "inputs": {"x": ("...", "n", 16), "weight": ("n", 16), "bias": ("n",)},

@@ -52,6 +52,7 @@ KERNELS = {
         "grads": ("x", "action", "weight"),
         "grades": {"x": (0, 1, 2, 3), "action": (0, 2), "out": (0, 1, 2, 3)},
         "group": "pin",
+        "products": True,
         "spec": "1d2fc81cc076",
     },
     "vector_action": {
@@ -67,6 +68,7 @@ KERNELS = {
         "options": {"eps": 0.0001},
         "grads": ("x", "k0", "k1", "k2", "k3", "weight"),
         "grades": {"x": (1,), "out": (1,)},
+        "products": True,
         "spec": "45be6bbdd475",
     },
     "vector_act": {

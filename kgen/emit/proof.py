@@ -3,7 +3,8 @@
 In: a `Spec`. Out: the text of `tests/test_<name>.py`, black-formatted, the same bytes for the same spec everywhere. The
 products of basis blades stand in it as data, and the expected results come from the reference's functions over that
 data: both are the reference's own, and share nothing with the stages that made the kernels. From those come the names
-of results and the group under which a kernel is equivariant: claims, which the proof puts to the test.
+of results, the group under which a kernel is equivariant, and whether it multiplies matrices, whose factors are rounded
+in bf16: claims, which the proof puts to the test.
 """
 
 from textwrap import fill
@@ -12,12 +13,13 @@ from typing import Any
 from kgen.emit.text.banner import banner, source_name
 from kgen.emit.text.render import render
 from kgen.emit.text.tidy import LINE_LENGTH, exploded, laid_out, tidy
+from kgen.graph.node import holds_dot
 from kgen.reference import source as reference
 from kgen.reference.function import Function
 from kgen.reference.tables import _ref_product_rows
 from kgen.spec import stamp
 from kgen.spec.model import Algebra, Kernel, Spec
-from kgen.trace.trace import equivariance, output_names
+from kgen.trace.trace import by_default, equivariance, output_names
 
 
 def file_name(spec: Spec) -> str:
@@ -32,7 +34,8 @@ def proof(spec: Spec) -> str:
     asked = "_ref_product _ref_regrade _ref_involute" if spec.algebra else ""  # what the suite calls of them
     oracles = reference.oracles(functions.values(), callers=asked)  # first, for the shapes of results
     described = {
-        kernel.name: _describe(kernel, functions[kernel.name], groups[kernel.name]) | {"spec": spec.part(kernel.name)}
+        kernel.name: _describe(spec, kernel, functions[kernel.name], groups[kernel.name])
+        | {"spec": spec.part(kernel.name)}
         for kernel in spec.kernels
     }
     names = [f"{name!r}: {name}_oracle" for name in functions]
@@ -56,7 +59,7 @@ def _group(spec: Spec, kernel: Kernel) -> str | None:
     return equivariance(spec, kernel) if spec.algebra and any(spec.algebra.squares) else None
 
 
-def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str, Any]:
+def _describe(spec: Spec, kernel: Kernel, function: Function, group: str | None) -> dict[str, Any]:
     """What the kernel takes and gives, and whether it multiplies matrices."""
     inputs = {argument.name: function.inputs.shape(argument.name) for argument in kernel.inputs}
     outputs = dict(zip(output_names(kernel), function.results, strict=True))
@@ -69,7 +72,7 @@ def _describe(kernel: Kernel, function: Function, group: str | None) -> dict[str
         "indices": {name: t.into for name, t in function.inputs.types.items() if t.into},
         "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
         "group": group,
-        "products": function.contracts,
+        "products": function.contracts or holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision,
         "joined": {alike.get(a, a): tuple(alike.get(b, b) for b in axes) for a, axes in function.values.joined.items()},
     }

@@ -106,13 +106,19 @@ class Store:
 
     def there(self, factor: Factor) -> Operand | None:
         """Where a factor is already, in an order that no launcher chooses."""
-        tensor = self._factors.get((factor.fields, factor.dims, 0))
+        tensor = self._factors.get((factor.fields, factor.dims, 0, False))
         made = Operand(tensor, factor.transposed) if tensor else None
         return stored(factor, list(self.visible.values())) or made
 
     def factor(self, factor: Factor, way: Way) -> tuple[Operand, bool]:
         """A factor that is not there, as a product reads it; and whether it is still to be stored."""
-        key = (factor.fields, factor.dims, split := factor.split if way is Way.TURNED else 0)
+        split, several = (factor.split, factor.several) if way is Way.TURNED else (0, False)
+        key = (
+            factor.fields,
+            factor.dims,
+            split,
+            several,
+        )  # turned, matrices one after the other are not one of all rows
         if fresh := key not in self._factors:
             name, labels = self.numbered("factor", factor.fields), self.labels(factor.fields)
             tensor = Tensor(name, factor.dims, labels, dtype=MATRIX, split=split, several=factor.several)

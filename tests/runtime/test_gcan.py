@@ -115,6 +115,17 @@ def test_state_dicts_load(name: str, kind: str) -> None:
         assert torch.equal(parameter, state[key])
 
 
+def test_a_long_batch_in_fp32() -> None:
+    """Then factors are turned: those that one product reads as a batch, and another as one matrix, are stored twice."""
+    draw = drawing(6)
+    inputs = [draw(256, 2, 8), draw(2, 2, 4), draw(2, 2)]
+    function = module("gcan_vga3d").group_action
+    exact = torch.autograd.grad(sum_of(function(*inputs)), inputs)
+    single = [x.detach().float().requires_grad_() for x in inputs]
+    for x, y in zip(torch.autograd.grad(sum_of(function(*single)), single), exact, strict=True):
+        torch.testing.assert_close(x.double(), y, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("averaged", [False, True])
 def test_activations(averaged: bool) -> None:
     draw = drawing(5)
