@@ -64,7 +64,7 @@ def plan(program: Program) -> Plan:
 def _made(program: Program) -> set[str]:
     """What the step that writes it allocates: the sum of partial results, or a matrix product that is all of it."""
     folds = {fold.tensor.name for kernel in program.kernels for fold in kernel.folds}
-    return folds | {p.result.name for p in program.products if p.target.first is None and not p.added}
+    return folds | {p.result.name for p in program.products if p.whole}
 
 
 def _free(program: Program, lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:

@@ -109,6 +109,7 @@ class _Level:
         self.draft.mates += [self._saved_by(c, sums) for c in products]
         direct = self._direct(products)
         fusions = {c: self._fusion(c, direct.get(c)) for c in products}
+        direct = {c: target for c, target in direct.items() if not (target.tensor.slices and fusions[c].computed)}
         added = self._added([c for c in products if not fusions[c].computed])
         early = self._early(added)
         direct |= targets(products, [s.products for s in added])

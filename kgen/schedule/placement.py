@@ -17,7 +17,7 @@ from kgen.schedule.products import Contraction, Dims, Factor, Operand
 def targets(products: Sequence[Contraction], outputs: Iterable[Output]) -> dict[Contraction, Operand]:
     """The products that are results, or adjacent components of results all of which are products."""
     found: dict[Contraction, Operand] = {}
-    for output in (o for o in outputs if not o.tensor.slices):
+    for output in (o for o in outputs if not _apart(o.tensor)):
         blocks = _blocks(products, output)
         if len(blocks) == 1 and blocks[0].dims == output.tensor.dims:
             found[blocks[0]] = Operand(output.tensor, False)
@@ -61,6 +61,11 @@ def _product_in(field: Node, dots: set[Node]) -> Node | None:
     return found[0] if len(found) == 1 else None
 
 
+def _apart(tensor: Tensor) -> bool:
+    """Whether it is a part of a tensor that is no matrix with all rows as far apart."""
+    return bool(tensor.slices) and (len(tensor.dims) > 2 or tensor.leading)
+
+
 def _blocks(products: Sequence[Contraction], output: Output) -> list[Contraction]:
     """The products whose fields, one product after the other, are those of a result, in its memory order."""
     blocks: list[Contraction] = []
@@ -97,8 +102,8 @@ def _stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return None
     count = len(numbers)
-    if tensor.slices and len(tensor.dims) > 2:
-        return None  # matrices that would not lie one after the other
+    if _apart(tensor):
+        return None
     if tensor.dims == factor.dims and count == len(tensor.labels):
         return Operand(tensor, factor.transposed)
     own = factor.dims if count > 1 else (1, *factor.dims)

@@ -161,11 +161,16 @@ class Product:
         That is outermost in both factors, so that its parts are matrices in memory.
         """
         outermost = self.left.transposed and not self.right.transposed and {o.way for o in self.operands} == {Way.KEPT}
-        return self.batch > 1 and self.parted and outermost and self.target.first is None and not self.added
+        return self.batch > 1 and self.parted and outermost and self.whole
 
     @property
     def result(self) -> Tensor:
         return self.target.tensor
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all that its result's memory holds, which comes with it."""
+        return self.target.first is None and not self.added and not self.result.slices
 
     @property
     def operands(self) -> tuple[Operand, Operand]:

@@ -29,6 +29,13 @@ kernels:
     body: |
       rows = cat(x * s, y, axis=(b, c), to=r)
       return cat(sin(rows), rows * rows, axis=n, to=k)
+  tied:
+    inputs: {x: "[..., k]", v: "[n, h]", w: "[p, h]"}
+    outputs: {out: "[..., h]", both: "[..., k]"}
+    body: |
+      weight = cat(v, w, axis=(n, p), to=k)
+      out = dot(x, weight, over=k)
+      return out, cat(dot(sin(out), v, over=h), dot(out, w, over=h), axis=(n, p), to=k)
   features:
     inputs: {x: "[b, n]", y: "[b, n]", w: "[2, n]"}
     outputs: {first: "[3, b, n]", last: "[b, 2, n]"}
@@ -105,6 +112,17 @@ def test_an_extent_that_is_no_sum_is_refused(compiled_folder: Path) -> None:
     x, y, w, a = draw(of, "perceptron", extents(2, 3, 2))
     with pytest.raises(ValueError, match=r"perceptron: w must have k = n \+ p \+ n = 8, got 7"):
         of.perceptron(x, y, w[:, :7], a[:7])
+
+
+def test_inputs_and_results_with_leading_axes(compiled_folder: Path) -> None:
+    of = compiled(SPEC, compiled_folder)
+    x, v, w = (torch.randn(*shape, dtype=torch.float64).to(DEVICE) for shape in ((2, 3, 7), (4, 5), (3, 5)))
+    inputs = [t.requires_grad_() for t in (x, v, w)]
+    found, out = of.tied(*inputs), x @ torch.cat([v, w])
+    expected = out, torch.cat([out.sin() @ v.T, out @ w.T], -1)
+    grads, by_torch = (torch.autograd.grad(loss(results), inputs) for results in (found, expected))
+    for a, b in zip((*found, *grads), (*expected, *by_torch), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_gradients_of_both_alone(compiled_folder: Path) -> None:

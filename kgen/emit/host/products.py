@@ -32,7 +32,7 @@ def multiplied(direction: Direction, product: Product, there: bool = False) -> l
     batch, rows, contracted, columns = _sides(product)
     left = _factor(product, product.left, (*batch, *_seen(product.left, rows, contracted)))
     right = _factor(product, product.right, (*batch, *_seen(product.right, contracted, columns)))
-    if not (there or product.added or product.target.first is not None):
+    if product.whole and not there:
         return [Assigned(product.result.name, _fresh(direction, product, (left, right), given))]
     part = _matrix(product.target, (*batch, *_seen(product.target, rows, columns)))
     call = _call(product, (left, right, part))
