@@ -57,6 +57,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias"),
         "grades": {"x": (0, 1, 2), "out": (0, 1, 2)},
         "group": "pin",
+        "products": True,
         "spec": "95e5e1cdcf52",
     },
     "mv_silu": {

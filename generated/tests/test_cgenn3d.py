@@ -61,6 +61,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias"),
         "grades": {"x": (0, 1, 2, 3), "out": (0, 1, 2, 3)},
         "group": "pin",
+        "products": True,
         "spec": "aa0f3847e946",
     },
     "mv_silu": {

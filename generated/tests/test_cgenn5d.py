@@ -182,6 +182,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias"),
         "grades": {"x": (0, 1, 2, 3, 4, 5), "out": (0, 1, 2, 3, 4, 5)},
         "group": "pin",
+        "products": True,
         "spec": "0672b51ff532",
     },
     "mv_silu": {

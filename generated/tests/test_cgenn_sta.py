@@ -69,6 +69,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "group": "pin",
+        "products": True,
         "spec": "52cb7d525c3d",
     },
     "mv_silu": {
