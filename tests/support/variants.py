@@ -20,7 +20,7 @@ from kgen.tools.comparison import launches
 from kgen.tools.problem import draw, load_module, runtime
 
 ROOT = Path(__file__).parents[2]
-MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion")
+MODULES = ("vga2d", "vga3d", "pga3d", "sta", "cga3d", "diffusion", "cgenn2d")
 INTERPRETED = bool(knobs.runtime.interpret)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu")
 LAUNCHES = INTERPRETED or DEVICE.type == "cuda"
