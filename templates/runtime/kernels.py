@@ -102,16 +102,89 @@ def _or_nan(largest, lost):
     return tl.where(lost > 0, float("nan"), largest)
 
 
-@triton.jit(do_not_specialize=["slots"])
-def _jit_total(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
-    # Adds the programs' partial sums, always in the same order.
-    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[None, :]
+@triton.jit()
+def _total(partial_ptr, total_ptr, tile, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the programs' partial sums of a tile of results, always in the same order.
+    column = tile * BLOCK + tl.arange(0, BLOCK)[None, :]
     total = tl.zeros([SLOTS, BLOCK], REAL)
     for first in range(0, slots, SLOTS):
         slot = (first + tl.arange(0, SLOTS))[:, None]
         mask = (slot < slots) & (column < count)
         total += tl.load(partial_ptr + slot.to(tl.int64) * count + column, mask=mask, other=0.0)
     tl.store(total_ptr + column, tl.sum(total, 0, keep_dims=True), mask=column < count)
+
+
+@triton.jit(do_not_specialize=["slots"])
+def _jit_total(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    _total(partial_ptr, total_ptr, tl.program_id(0), slots, count, SLOTS, BLOCK, REAL)
+
+
+@triton.jit(do_not_specialize=[f"slots_{i}" for i in range(8)])
+def _jit_totals(
+    partial_ptr_0,
+    partial_ptr_1,
+    partial_ptr_2,
+    partial_ptr_3,
+    partial_ptr_4,
+    partial_ptr_5,
+    partial_ptr_6,
+    partial_ptr_7,
+    total_ptr_0,
+    total_ptr_1,
+    total_ptr_2,
+    total_ptr_3,
+    total_ptr_4,
+    total_ptr_5,
+    total_ptr_6,
+    total_ptr_7,
+    slots_0,
+    slots_1,
+    slots_2,
+    slots_3,
+    slots_4,
+    slots_5,
+    slots_6,
+    slots_7,
+    count_0,
+    count_1,
+    count_2,
+    count_3,
+    count_4,
+    count_5,
+    count_6,
+    count_7,
+    RESULTS: tl.constexpr,
+    SLOTS: tl.constexpr,
+    BLOCK: tl.constexpr,
+    REAL: tl.constexpr,
+):
+    # The same of up to eight results; those behind the first `RESULTS` stand in, and nothing looks at them.
+    partials = (
+        partial_ptr_0,
+        partial_ptr_1,
+        partial_ptr_2,
+        partial_ptr_3,
+        partial_ptr_4,
+        partial_ptr_5,
+        partial_ptr_6,
+        partial_ptr_7,
+    )
+    totals = (
+        total_ptr_0,
+        total_ptr_1,
+        total_ptr_2,
+        total_ptr_3,
+        total_ptr_4,
+        total_ptr_5,
+        total_ptr_6,
+        total_ptr_7,
+    )
+    slots = (slots_0, slots_1, slots_2, slots_3, slots_4, slots_5, slots_6, slots_7)
+    counts = (count_0, count_1, count_2, count_3, count_4, count_5, count_6, count_7)
+    tile = tl.program_id(0)
+    for i in tl.static_range(RESULTS):
+        if (tl.program_id(1) == i) & (tile * BLOCK < counts[i]):
+            _total(partials[i], totals[i], tile, slots[i], counts[i], SLOTS, BLOCK, REAL)
 
 
 @triton.jit()

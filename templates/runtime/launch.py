@@ -1,6 +1,7 @@
 """How kernels are launched: shapes of tiles, grids, and the launch itself, in all forms that kernels have."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,13 +9,15 @@ import torch
 import triton.language as tl
 
 from .device import INTERPRETED, multiprocessors
-from .kernels import _jit_total
+from .kernels import _jit_total, _jit_totals
 from .operators import PLAIN
 
 TRITON = {torch.float32: tl.float32, torch.float64: tl.float64}
 if not INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
     TRITON[torch.bfloat16] = tl.bfloat16
 
+ALIGNED = 4  # elements that a load may take at once: partial sums of each result start at a multiple
+TOGETHER = 8  # results whose partial sums one launch adds
 BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 Tensors = Sequence[torch.Tensor]
@@ -113,6 +116,38 @@ def total(partial: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
     return result
 
 
+def partials(
+    like: torch.Tensor, real: torch.dtype, *results: tuple[int, torch.Tensor | None]
+) -> tuple[torch.Tensor, ...]:
+    """Memory for the partial sums of results, as many as is said of each, in one piece: (slots, elements) of each.
+
+    Where there is no result another tensor stands in, which a kernel leaves alone.
+    """
+    sizes = [0 if x is None else slots * x.numel() for slots, x in results]
+    starts = [0, *itertools.accumulate([-(-size // ALIGNED) * ALIGNED for size in sizes])]
+    memory = like.new_empty((starts[-1],), dtype=real)
+    return tuple(
+        like if x is None else memory.as_strided((slots, x.numel()), (x.numel(), 1), start)
+        for start, (slots, x) in zip(starts, results)
+    )
+
+
+def totals(*results: tuple[torch.Tensor, torch.Tensor | None]) -> None:
+    """Add the partial sums of each result into it, as `total` does, all in one launch; nothing where there is none."""
+    found = [(partial, x) for partial, x in results if x is not None and some(x.numel())]
+    for at in range(0, len(found), TOGETHER):
+        here = found[at : at + TOGETHER]
+        if len(here) == 1:
+            total(here[0][0], here[0][1])
+            continue
+        counts = [x.numel() for _, x in here]
+        rest = TOGETHER - len(here)  # which the kernel does not look at
+        tensors = (*[p for p, _ in here], *[here[0][0]] * rest, *[x for _, x in here], *[here[0][0]] * rest)
+        numbers = (*[p.shape[0] for p, _ in here], *[0] * rest, *counts, *[0] * rest)
+        grid = (-(-largest(counts) // 32), len(here), 1)
+        launch(_jit_totals, grid, tensors, numbers, {"num_warps": 4}, here[0][0].dtype, len(here), 128, 32)
+
+
 @functools.lru_cache(maxsize=1024)
 def shape(row: Launch, columns: int, whole: bool = False) -> tuple[int, int, Options]:
     """Rows and elements of a tile, and what Triton is told: a whole row, or at most the table's tile."""
@@ -154,6 +189,13 @@ def tiles_of(columns: int, block: int) -> int:
 def one_or_more(count: int) -> int:
     """The count, or one."""
     return max(1, count) if type(count) is int else torch.sym_max(1, count)  # type: ignore[no-untyped-call]
+
+
+def largest(counts: Sequence[int]) -> int:
+    """The largest of some counts."""
+    if all([type(n) is int for n in counts]):
+        return max(counts)
+    return functools.reduce(torch.sym_max, counts)
 
 
 def two_or_more(enough: int, most: int) -> int:

@@ -64,6 +64,11 @@ def followed(steps: Iterable[rows.Step], there: set[str]) -> set[str]:
             case Assigned():
                 assert names([step.value]) <= there
                 there.add(f"partial_{step.name.result}" if isinstance(step.name, Partial) else step.name)
+            case rows.Partials():
+                assert {step.place, *(name for name, _ in step.results)} <= there
+                there |= {f"partial_{name}" for name, _ in step.results}
+            case rows.Totals():
+                assert {*step.results, *(f"partial_{name}" for name in step.results)} <= there
             case Reused():
                 assert step.workspace in there
                 there.add(step.name)

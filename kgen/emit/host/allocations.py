@@ -85,6 +85,12 @@ class Allocations:
             Partial(tensor.name), Chosen(memory, d.wanted({tensor.name}), source(tensor)) if wanted else memory
         )
 
+    def summed(self, tensor: Tensor) -> Assigned:
+        """A result that partial sums are added into; none for a gradient that nobody wants."""
+        d, memory = self.direction, self.memory(tensor)
+        optional = d.is_gradient(tensor)
+        return Assigned(tensor.name, Chosen(memory, d.wanted({tensor.name}), "None") if optional else memory)
+
     def _empty(self, tensor: Tensor) -> Empty:
         return Empty(self.direction.place, shape(tensor), self._dtype(tensor))
 

@@ -20,6 +20,7 @@ from kgen.emit.host.rows import (
     Largest,
     OnTensorCores,
     Partial,
+    Partials,
     Parts,
     Present,
     Programs,
@@ -27,6 +28,7 @@ from kgen.emit.host.rows import (
     Sorted,
     Step,
     Total,
+    Totals,
     Wide,
 )
 from kgen.emit.host.variant import Direction
@@ -51,7 +53,8 @@ class Launches:
         """A kernel, or what takes its place."""
         steps: list[Step] = [*map(_sorted, kernel.segments), self._in_form(kernel)]
         if kernel.folds:
-            steps = [*self._partials(kernel), *steps, *map(self._total, kernel.folds)]
+            before, after = self._around(kernel)
+            steps = [*before, *steps, *after]
         if kernel.otherwise:
             asked = OnTensorCores(self.direction.place, kernel.precision)
             steps = [Branch(asked, tuple(steps), tuple(self._by_library(kernel)))]
@@ -113,21 +116,28 @@ class Launches:
 
     # folds
 
-    def _partials(self, kernel: Kernel) -> list[Step]:
-        """How many programs share the loop, and memory for what each of them finds."""
+    def _around(self, kernel: Kernel) -> tuple[list[Step], list[Step]]:
+        """How many programs share the loop, with memory for what each of them finds; and what puts that together."""
+        shared, slots = self._shared(kernel)
+        if len(kernel.folds) > 1 and all(fold.reduction == "sum" for fold in kernel.folds):
+            results = tuple(fold.tensor.name for fold in kernel.folds)
+            memory = (self.allocations.summed(fold.tensor) for fold in kernel.folds)
+            return [shared, *memory, Partials(tuple(zip(results, slots)), self.direction.place)], [Totals(results)]
+        partials = (self.allocations.partial(fold.tensor, n) for fold, n in zip(kernel.folds, slots))
+        return [shared, *partials], [*map(self._total, kernel.folds)]
+
+    def _shared(self, kernel: Kernel) -> tuple[Parts | Programs, list[str]]:
+        """How many programs share the loop, and how many partial results that makes of each fold."""
         row, place = self._texts(kernel)[0].name, self.direction.place
         if kernel.contraction:
-            (fold,) = kernel.folds
-            parts = Parts(row, (*_tiles(kernel), count(kernel.loop)), place)
-            return [parts, self.allocations.partial(fold.tensor, PROGRAMS)]
+            return Parts(row, (*_tiles(kernel), count(kernel.loop)), place), [PROGRAMS]
         lacking = [fold for fold in kernel.folds if not set(kernel.inner) & set(fold.tensor.axes)]
         extents = (count(kernel.loop), count(kernel.rows), count(kernel.inner))
         slots = [" * ".join((PROGRAMS, TILES)) if fold in lacking else PROGRAMS for fold in kernel.folds]
-        partials = (self.allocations.partial(fold.tensor, n) for fold, n in zip(kernel.folds, slots))
-        return [Programs(row, extents, place, TILES if lacking else "_"), *partials]
+        return Programs(row, extents, place, TILES if lacking else "_"), slots
 
     def _total(self, fold: Fold) -> Assigned:
-        """The partial results put together."""
+        """The partial results of one fold put together."""
         d, tensor = self.direction, fold.tensor
         name = tensor.name
         largest = Largest(name, None if tensor.dtype else d.promoted)

@@ -243,6 +243,21 @@ class Sorted:
 
 
 @dataclass(frozen=True, slots=True)
+class Partials:
+    """Memory for the partial results of several folds, in one piece; none for a gradient that nobody wants."""
+
+    results: tuple[tuple[str, str], ...]  # with how many partial results there are of each
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The sums of partial results of several folds, in one launch."""
+
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One launch of a kernel."""
 
@@ -269,7 +284,7 @@ class Branch:
     others: tuple[Step, ...] = ()
 
 
-Step = Assigned | Reused | Deleted | Zeroed | Parts | Programs | Sorted | Call | Multiplied | Branch
+Step = Assigned | Reused | Deleted | Zeroed | Parts | Programs | Sorted | Partials | Totals | Call | Multiplied | Branch
 
 # launchers
 
