@@ -47,7 +47,7 @@ from kgen.spec.private_names import definition_name, file_stem
 FUNCTIONS, KERNELS, RUNTIME = "_functions", "_kernels", "_runtime"
 SECOND = "_second"  # what follows the name of a file of second derivatives
 TITLE = LINE_LENGTH - len('"""')
-PARTS_OF_RUNTIME = ("arguments", "device", "launch", "matmul", "segments")  # what launchers call, by module
+PARTS_OF_RUNTIME = ("arguments", "device", "launch", "matmul", "narrow", "segments")  # what launchers call, by module
 
 
 def emit(spec: Spec, of: Callable[[Kernel], dict[str, str]] | None = None) -> dict[str, str]:
@@ -78,7 +78,12 @@ def of_kernel(spec: Spec, kernel: Kernel) -> dict[str, str]:
 
 
 def _refuse_unused(kernel: Kernel, variants: Sequence[Variant]) -> None:
-    """A precision is of matrix products: where there are none, it promises what nothing keeps."""
+    """A precision is of matrix products, as rows of few features are: without any it promises what nothing keeps."""
+    programs = [p for v in variants for p in v.programs]
+    if kernel.narrow and not any(p.narrow for p in programs):
+        reason = next((p.unfit for p in programs if p.unfit), "it has no matrix product")
+        message = f"`{kernel.name}` is narrow, but nothing can be multiplied inside of its kernels: {reason}"
+        raise KgenError(message, kernel.mark, "leave `narrow` out")
     if kernel.precision and not any(p.multiplied for v in variants for p in v.programs):
         hint = "sums and functions are in fp32 always: leave `precision` out"
         raise KgenError(f"`{kernel.name}` has a precision, but no matrix product", kernel.mark, hint)
@@ -202,7 +207,7 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
 
 def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slice) -> str:
     """The kernels of some orders of all variants, and their launchers; "" where there are none."""
-    programs = {v.name: v.programs[part] for v in variants}
+    programs = {v.name: [p for program in v.programs[part] for p in program.both] for v in variants}
     if not any(programs.values()):
         return ""
     rows = [row for v in variants for row in launch_rows(k for p in programs[v.name] for k in p.every_kernel)]
@@ -216,7 +221,7 @@ def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slic
     launchers = _join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)[part])
     second = bool(part.start)
     what = "second derivatives" if second else "forward and backward" if kernel.grads else "forward"
-    graphs = "\n".join(str(p.graph) for group in programs.values() for p in group)
+    graphs = "\n".join(str(p.graph) for v in variants for p in v.programs[part])
     return _finished(
         "kernels",
         h=_header(spec, f"Kernels of {kernel.name}, {what}.", graph=stamp.digest(graphs)),

@@ -75,6 +75,7 @@ def _describe(spec: Spec, kernel: Kernel, function: Function, group: str | None)
         "products": function.contracts or holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision,
         "joined": {alike.get(a, a): tuple(alike.get(b, b) for b in axes) for a, axes in function.values.joined.items()},
+        "narrow": kernel.narrow,
     }
     return {key: value for key, value in rows.items() if value or key in ("inputs", "outputs", "grads")}
 

@@ -45,6 +45,7 @@ class Graph:
     outputs: tuple[Output, ...]  # also parts of results, which have these as their `source`
     builder: Builder = field(repr=False, compare=False)
     precision: str | None = None  # of matrix products in fp32
+    narrow: bool = False  # whether rows of few features have kernels of their own
 
     @property
     def roots(self) -> list[Node]:

@@ -9,12 +9,8 @@ from dataclasses import dataclass
 from kgen.schedule.program import Kernel
 
 LONG = "_long"  # ends the name of the form for rows of any length
-ONLY = {
-    "map": "tile",
-    "fold": "fold",
-    "segment": "segment",
-    "contract": "contract",
-}  # those of other kinds are passes over long rows
+# by the kind of a kernel; those of other kinds are passes over long rows
+ONLY = {"map": "tile", "fold": "fold", "segment": "segment", "contract": "contract", "narrow": "narrow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +23,8 @@ class Form:
 
 def forms(kernel: Kernel) -> tuple[Form, ...]:
     """The forms, the first for rows that fit the registers."""
+    if kernel.kind == "row" and kernel.short:
+        return (Form("tile", kernel.name),)
     if kernel.kind == "row" and any(set(kernel.inner) & set(o.tensor.axes) for o in kernel.stores):
         return Form("tile", kernel.name), Form("sweep", kernel.name + LONG)
     return (Form("flat" if kernel.flat else ONLY.get(kernel.kind, "sweep"), kernel.name),)

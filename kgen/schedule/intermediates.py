@@ -86,6 +86,12 @@ def under_all_names(b: Builder, table: dict[Node, Node]) -> dict[Node, Node]:
     return found
 
 
+def along(b: Builder, fields: Sequence[Node], axes: Sequence[str], others: Sequence[str]) -> list[Node]:
+    """Fields of a tensor with some axes as those of the same one under other names."""
+    names = next(n for n in ({}, *b.exchanges) if tuple(n.get(a, a) for a in axes) == tuple(others))
+    return b.rename(fields, names) if names else list(fields)
+
+
 def depends(roots: Sequence[Node], over: set[str]) -> set[Node]:
     """The nodes at or above a reduction over one of the axes."""
     result: set[Node] = set()

@@ -203,7 +203,8 @@ class _Level:
 
     def _operands(self, choice: _Choice, early: Sequence[Output]) -> Sequence[Pairing]:
         found = operands(self.store, choice.products, choice.fusions, early)
-        again = read_again(self.store, choice.products, found.fresh, self.outputs)
+        dots = [dot for c in choice.products for dot in c.fields]
+        again = read_again(self.store, dots, found.fresh, self.outputs)
         tensors, where = store_between(self.graph, again, self.store.numbered("total"))
         why = {o.tensor.name: FACTORS for o in found.fresh} | {s.rest.tensor.name: RESTS for s in choice.added}
         why |= {tensor.name: RESIDUALS for tensor in tensors}

@@ -35,7 +35,7 @@ class Kernel:
     """
 
     name: str
-    kind: str  # "map", "row", "fold", "segment" or "contract"
+    kind: str  # "map", "row", "fold", "segment", "contract" or "narrow"
     rows: tuple[str, ...]
     loop: tuple[str, ...]
     inner: tuple[str, ...]  # several axes when the tile runs over the flattened tensor
@@ -53,6 +53,8 @@ class Kernel:
     otherwise: tuple["Kernel | Product", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
     precision: str | None = None  # of its product in fp32, or what torch's setting says
     factorings: tuple[Factoring, ...] = ()  # the one that it has, then what else was tried
+    inside: tuple[Output, ...] = ()  # of a "narrow" kernel: products that it reads, and multiplies itself
+    short: bool = False  # whether rows are known to fit the registers
 
     @property
     def crowded(self) -> bool:
@@ -117,10 +119,17 @@ class Program:
     optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
     steps: tuple[Kernel | Product, ...]
     alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
+    narrow: "Program | None" = None  # what does the same for rows of few features
+    unfit: str = ""  # why there is none, where one is asked for
     _reached: tuple[frozenset[str], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_reached", self._results_of_steps())  # once: many ask, and chains are deep
+
+    @property
+    def both(self) -> tuple["Program", ...]:
+        """The program, and the one for rows of few features."""
+        return (self, self.narrow) if self.narrow else (self,)
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:

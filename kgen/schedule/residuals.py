@@ -1,6 +1,6 @@
 """What layers add to: fields that are made for a factor of a product, and read again after it.
 
-In: the products of a level, results that store their factors, results that are still to be computed. Out: the fields
+In: the Dots of a level, results that store their factors, results that are still to be computed. Out: the fields
 that are stored beside the factors. Else each layer would be made anew of the products of all layers before it.
 """
 
@@ -10,19 +10,19 @@ from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
 from kgen.schedule.intermediates import under_all_names
-from kgen.schedule.products import MATRIX, Contraction
+from kgen.schedule.products import MATRIX
 from kgen.schedule.store import Store
 
 FEW = 2  # results of products of which a field is made anew rather than stored: no more is read, and nothing written
 
 
 def read_again(
-    store: Store, products: Sequence[Contraction], fresh: Sequence[Output], outputs: Sequence[Output]
+    store: Store, products: Sequence[Node], fresh: Sequence[Output], outputs: Sequence[Output]
 ) -> list[Node]:
     """The fields below factors that later steps read, too, and would make anew of the results of many products."""
     order = postorder(f for o in fresh for f in o.fields)
     below = _under_all_names(store.builder, order)
-    later = postorder((f for o in outputs for f in o.fields), stop=[f for c in products for f in c.fields])
+    later = postorder((f for o in outputs for f in o.fields), stop=products)
     # what products alone read stays as it is: their factors lie together
     read = {a for n in later if n not in below and n.kind != "Dot" for a in n.args}
     again = _under_all_names(store.builder, read & below)

@@ -26,12 +26,15 @@ from functools import cache
 from itertools import compress
 
 from kgen.graph.autodiff import differentiate
-from kgen.graph.graph import Graph
-from kgen.graph.node import Node, postorder
+from kgen.graph.builder import Builder
+from kgen.graph.graph import Graph, Output
+from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.simplify import simplify
 from kgen.graph.tensor import Tensor
+from kgen.schedule.draft import Draft
 from kgen.schedule.intermediates import (
     Stored,
+    along,
     as_outputs,
     frontier_of,
     regroup,
@@ -39,6 +42,7 @@ from kgen.schedule.intermediates import (
     under_all_names,
 )
 from kgen.schedule.maxima import compared, exactly, rounded
+from kgen.schedule.narrow import Unfit, narrow
 from kgen.schedule.planner import plan
 from kgen.schedule.program import Program
 
@@ -108,13 +112,15 @@ def _forward(graph: Graph, held: Sequence[Node]) -> _Forward:
     It is planned among fields of its own, so that its kernels are the same whatever is derived from it.
     """
     b = graph.builder.copy()
-    graph = replace(graph, builder=b)
+    graph, fresh = replace(graph, builder=b), b.copy()
     tensors, where = store_between(graph, [f for f in held if f.kind != "Dot"], "saved")
     results = [*graph.outputs, *as_outputs(b, tensors, where)]
     draft = plan(graph, results, saved=[f for f in held if f.kind == "Dot"])
     places = draft.saved | {n: b.input(b.declare(t).name, i, t.axes) for n, (t, i) in where.items()}
     saved = (*tensors, *draft.kept)
     program = Program(graph, graph.inputs, graph.results, saved, (), tuple(draft.steps))
+    if graph.narrow:
+        program = _narrowed(program, [*results, *_products(fresh, draft, held)], fresh)
     return _Forward(program, tuple(held), tuple(places[f] for f in held), tuple(map(frozenset, draft.mates)))
 
 
@@ -174,11 +180,47 @@ def _derived(
     cotangents = derivative.inputs[len(graph.inputs) :]
     optional = (*missing, *(t.name for t in cotangents if len(cotangents) > 1))
     joint = replace(derivative, inputs=inputs, outputs=outputs)
+    fresh = graph.builder.copy()
     draft = plan(joint, outputs, stored.table, optional)
     steps = tuple(draft.steps)
     used = {name for step in steps for name in step.reads}
     needed = tuple(t for t in inputs if t.name in used or t in derivative.inputs)
-    return Program(joint, needed, joint.results, (), optional, steps, tuple(draft.alternatives))
+    program = Program(joint, needed, joint.results, (), optional, steps, tuple(draft.alternatives))
+    return _narrowed(program, outputs, fresh) if graph.narrow else program
+
+
+# rows of few features
+
+
+def _narrowed(program: Program, outputs: Sequence[Output], b: Builder) -> Program:
+    """The program with another one for rows of few features, if its matrices can be multiplied inside of kernels.
+
+    It is planned among fields of its own, those of the builder `b`.
+    """
+    graph = replace(program.graph, builder=b)
+    if not holds_dot(f for o in outputs for f in o.fields):
+        return program
+    try:
+        draft = narrow(graph, outputs, program.optional)
+    except Unfit as unfit:
+        return replace(program, unfit=str(unfit))
+    own = replace(program, graph=graph, steps=tuple(draft.steps), alternatives=())
+    lacking = {name for step in own.steps for name in step.reads} - {t.name for t in program.inputs}
+    given = {t.name: t for t in program.graph.inputs}
+    inputs = (*program.inputs, *(t for name, t in given.items() if name in lacking))
+    return replace(program, inputs=inputs, narrow=replace(own, inputs=inputs))
+
+
+def _products(b: Builder, draft: Draft, held: Sequence[Node]) -> list[Output]:
+    """The products that a forward saves as results, whose components are the fields that they hold."""
+    tensors, found = draft.builder.tensors, {t.name: dict[int, Node]() for t in draft.kept}
+    for field in (f for f in held if f.kind == "Dot"):
+        place = draft.saved[field]
+        if place.kind == "Input":
+            memory = tensors[tensors[place.tensor].memory]
+            (own,) = along(b, [field], tensors[place.tensor].axes, memory.axes)
+            found[memory.name][place.component] = own
+    return [Output(t, tuple(found[t.name].get(i, b.zero) for i in range(len(t.labels)))) for t in draft.kept]
 
 
 def _readable_outputs(graph: Graph, saved: dict[Node, Node], exact: Sequence[Node]) -> Stored:

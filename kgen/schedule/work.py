@@ -5,6 +5,7 @@ instructions, what is done once a row is counted as if each element did. `kgen s
 what limits a kernel, and what an operation less would gain.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kgen.schedule.device import DEVICE, Device
@@ -41,9 +42,16 @@ class Work:
         return f"{computed}, {self.bytes} bytes {self.moving():.3g} ps: limited by {limit}; {launches}"
 
 
+def runs_along(kernel: Kernel, axes: Iterable[str]) -> bool:
+    """Whether what has these axes varies from element to element: of whole rows, along the rows and one axis."""
+    if kernel.inside or any(n.kind == "Dot" for n in kernel.roots):
+        return len({*axes}) > 1 and not {*kernel.rows, *kernel.loop}.isdisjoint(axes)
+    return kernel.element <= {*axes}
+
+
 def work(kernel: Kernel) -> Work:
     """Folds have a second launch, which adds the programs' partial results."""
-    along = kernel.element
-    read = sum(len(t.labels) for t in kernel.inputs if set(t.axes) == along)
-    written = sum(len(o.tensor.labels) for o in kernel.stores if set(o.tensor.axes) == along)
+    memory = {(t.memory, t.dims): t for t in kernel.inputs if runs_along(kernel, t.axes)}
+    read = sum(len(t.labels) for t in memory.values())
+    written = sum(len(o.tensor.labels) for o in kernel.stores if runs_along(kernel, o.tensor.axes))
     return Work(kernel.cost.total, read, written, 1 + bool(kernel.folds))

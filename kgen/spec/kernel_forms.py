@@ -39,6 +39,7 @@ def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | N
         mark=document.key(here),
         body_mark=document.text((*here, "body")),
         precision=form.precision,
+        narrow=form.narrow,
     )
     with document.noting((*here, "doc")):
         names.check_doc(form.doc)

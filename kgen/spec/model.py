@@ -107,6 +107,7 @@ class Kernel:
     mark: Mark
     body_mark: Mark  # where the body's first line starts
     precision: str | None = None  # of matrix products in fp32: a key of PRECISIONS, or what torch's setting says
+    narrow: bool = False  # whether rows of few features have kernels of their own
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -118,6 +118,13 @@ class KernelForm(Form):
             "own setting says by default."
         ),
     ] = None
+    narrow: Annotated[
+        Boolean,
+        Field(
+            description="Whether there are further kernels for up to 64 features, which multiply matrices where their "
+            "products are needed."
+        ),
+    ] = False
     deterministic: Annotated[Boolean, Field(description="Whether float atomics are forbidden.")] = True
     memory: Annotated[Dims | None, Field(description="Memory order of this kernel's multivectors.")] = None
     body: Annotated[Text, Field(description="Assignments and one return, in kgen's expression language.")]

@@ -13,8 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from kgen.errors import KgenError
-from kgen.graph.graph import Graph
+from kgen.graph.graph import Graph, Output
 from kgen.graph.tensor import Tensor
+from kgen.schedule.narrow import FEW
 from kgen.schedule.products import Operand, Product
 from kgen.spec import model
 from kgen.wording import counted
@@ -177,8 +178,11 @@ def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Pr
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
     programs = _programs(spec, kernel, flags)
     yield "\n".join(_formula(kernel, programs))
-    for program in programs:
-        for launch in program.every_step:
+    for way in (way for program in programs for way in _ways(program)):
+        if isinstance(way, str):
+            yield way
+            continue
+        for launch in way.every_step:
             if isinstance(launch, Product):
                 yield _product(launch)
                 continue
@@ -188,10 +192,27 @@ def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[R
                 f"  reads {_listed(map(_tensor, launch.inputs))}",
                 f"  stores {_listed(_tensor(output.tensor) for output in launch.stores)}",
                 f"  folds {_listed(_tensor(fold.tensor) for fold in launch.folds)}",
+                *(f"  multiplies {_tensor(o.tensor)} inside, {_pairs(o)}" for o in launch.inside),
                 *(f"  {line}" for line in _work(launch)),
                 *(f"  {note}" for note in launch.notes),
             ]
             yield "\n".join(lines)
+
+
+def _ways(program: "Program") -> "Iterator[Program | str]":
+    """The program, then the one for rows of few features, or why there is none."""
+    yield program
+    if program.narrow:
+        yield f"{program.graph.name}, for up to {FEW} features:"
+        yield program.narrow
+    elif program.unfit:
+        yield f"{program.graph.name} has no kernels for few features: {program.unfit}"
+
+
+def _pairs(multiplied: "Output") -> str:
+    """Which tensors a kernel multiplies."""
+    pairs = {tuple(x.single[0][1].tensor for x in pair) for dot in multiplied.fields for pair in dot.pairs}
+    return "; ".join(f"{a} by {b}" for a, b in sorted(pairs))
 
 
 def _formula(kernel: model.Kernel, programs: "Sequence[Program]") -> Iterator[str]:
@@ -260,8 +281,8 @@ def _work(launch: "Kernel") -> tuple[str, ...]:
 
         found = work(launch)
         moved = f"{found.read} fields read and {found.written} written per element, {found.bytes} bytes in fp32"
-        tried = f"factored {'; '.join(map(str, launch.factorings))}"
-        return f"per element {launch.cost}; multiplied out {launch.naive}", tried, moved, str(found)
+        tried = [f"factored {'; '.join(map(str, launch.factorings))}"] if launch.factorings else []
+        return f"per element {launch.cost}; multiplied out {launch.naive}", *tried, moved, str(found)
     c, others = launch.contraction, _listed(step.name for step in launch.otherwise)
     multiplied = f"{_products(c.multiplications)} by {' '.join(c.axes)}"
     return f"{multiplied}; for a factor's element {launch.cost}", f"without tensor cores {others} instead"

@@ -223,7 +223,7 @@ def launch(
     if type(tensors[0]) not in PLAIN and not INTERPRETED:
         traced = torch.library.wrap_triton(kernel)  # the kernel itself, where torch does not trace
         if traced is not kernel:
-            traced[grid](*arguments, num_warps=options["num_warps"])
+            traced[grid](*arguments, **{k: v for k, v in options.items() if k != "maxnreg"})
             return
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):

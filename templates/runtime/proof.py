@@ -56,6 +56,7 @@ class Case:
         self.products: bool = claim.get("products", False)
         self.precision: str = claim.get("precision", "")
         self.joined: dict[str, tuple[str, ...]] = claim.get("joined", {})
+        self.narrow: bool = claim.get("narrow", False)
 
     def __str__(self) -> str:
         return "-".join([self.kernel, *(f"{name}={value}" for name, value in self.flags)])
@@ -90,8 +91,8 @@ def claim(folder: Path, kernels: dict[str, dict[str, Any]], oracles: dict[str, F
     Args:
         folder: the package's.
         kernels: what each kernel takes and gives: `inputs`, `outputs` and `grads` as in `KERNELS`, and where there are
-            any `options`, `indices`, `products`, `precision`, `joined` axes, the `grades` of multivectors, the `group`
-            under which the kernel is equivariant; `spec`, the digest of what the spec says of it.
+            any `options`, `indices`, `products`, `precision`, `narrow`, `joined` axes, `grades` of multivectors, the
+            `group` under which the kernel is equivariant; `spec`, the digest of what the spec says of it.
         oracles: the functions in plain torch that the kernels must equal.
         algebra: `blades` with their `grades`, the `table` of their products, and the oracles' `product`, `regrade` and
             `involute`.
@@ -451,12 +452,23 @@ def test_places(case: Case, place: str) -> None:
     prove(case, {name: x if name in case.indices else PLACES[place](x) for name, x in drawn.items()})
 
 
+@each(lambda case: case.narrow)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_wide(case: Case, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels for any number of features, where there are others for few."""
+    if TRITON:
+        monkeypatch.setattr(runtime("narrow"), "MOST", 0)
+    for extents in ((1, 2), (17, 5)):
+        prove(case, draw(case, sizes(case, *extents), dtype))
+
+
 @each(lambda case: case.products)
 def test_turned(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Products of long matrices in fp32, whose factors lie in another order; four is long enough here."""
     extents = sizes(case, 4, 4)
     if TRITON:
         monkeypatch.setattr(runtime("matmul"), "LONG", 4)
+        monkeypatch.setattr(runtime("narrow"), "MOST", 0)
     prove(case, draw(case, extents | {axis: 4 for axis in extents if axis != "..."}, torch.float32), second=True)
 
 

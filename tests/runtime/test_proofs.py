@@ -129,6 +129,7 @@ SPECS: dict[str, Callable[[], str]] = {
     "plain": lambda: (ROOT / "tests" / "specs" / "plain.yaml").read_text(encoding="utf-8"),
     "axes": lambda: (ROOT / "tests" / "specs" / "axes.yaml").read_text(encoding="utf-8"),
     "grades": lambda: (ROOT / "tests" / "specs" / "grades.yaml").read_text(encoding="utf-8"),
+    "blocks": lambda: (ROOT / "tests" / "specs" / "blocks.yaml").read_text(encoding="utf-8"),
     "turned": lambda: turned(spec_text("vga2d")),
     "boost": lambda: EUCLIDEAN % "1, 1, 0",
     "translation": lambda: EUCLIDEAN % "2, 0, 1",

@@ -3,17 +3,18 @@
 In: its programs, and what plans their memory. Out: a row for each, with all that `launcher.jinja` places, in order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from kgen.emit.host.allocations import Allocations
 from kgen.emit.host.extents import joined, shapes
 from kgen.emit.host.launches import Launches
 from kgen.emit.host.products import multiplied
-from kgen.emit.host.rows import Branch, Cast, Chosen, Launcher, Step, Value
+from kgen.emit.host.rows import Branch, Cast, Chosen, Gathering, Launcher, Narrow, Step, Totals, Value
 from kgen.emit.host.variant import Direction, Variant
 from kgen.graph.tensor import Tensor
 from kgen.schedule.buffers import Plan
+from kgen.schedule.narrow import ENDING
 from kgen.schedule.products import MATRIX, Product, Way
 from kgen.schedule.program import WORKSPACE, Program
 from kgen.spec.private_names import run_name, size_name
@@ -21,10 +22,12 @@ from kgen.spec.private_names import run_name, size_name
 
 def launcher_rows(variant: Variant, plan: Callable[[Program], Plan]) -> list[Launcher]:
     """One launcher for each direction."""
-    return [_launcher(Direction(variant, program, plan(program))) for program in variant.programs]
+    return [_launcher([Direction(variant, p, plan(p)) for p in program.both]) for program in variant.programs]
 
 
-def _launcher(d: Direction) -> Launcher:
+def _launcher(ways: Sequence[Direction]) -> Launcher:
+    """The launcher of a program, which may have another way for rows of few features."""
+    d, *others = ways
     p, allocations = d.program, Allocations(d)
     given = [t.name for t in p.inputs if t.dtype not in (WORKSPACE, MATRIX)]
     turning = _turning(p)
@@ -44,6 +47,20 @@ def _launcher(d: Direction) -> Launcher:
         real=tuple(t.name for t in d.variant.forward.inputs if t.dtype is None),
         matrix=bool(p.multiplied),
         innermost=tuple((axis, size_name(axis)) for axis in p.graph.axes if axis in turning),
+        narrow=tuple(map(_narrow, others)),
+        steps=(*allocations.results(), *_steps(d, allocations)),
+        results=tuple(_returned(d, tensor) for tensor in (*p.outputs, *p.saved)),
+    )
+
+
+def _narrow(d: Direction) -> Narrow:
+    """What is done for rows of few features: which these are, the steps, the results."""
+    p, allocations = d.program, Allocations(d)
+    axes = {a for kernel in p.kernels if kernel.kind == ENDING for a in kernel.inner}
+    return Narrow(
+        extents=tuple(size_name(a) for a in p.graph.axes if a in axes and a in {x for t in p.inputs for x in t.axes}),
+        precision=p.graph.precision,
+        launches=len(p.steps),
         steps=(*allocations.results(), *_steps(d, allocations)),
         results=tuple(_returned(d, tensor) for tensor in (*p.outputs, *p.saved)),
     )
@@ -67,7 +84,7 @@ def _steps(d: Direction, allocations: Allocations) -> list[Step]:
     for guard, group in groupby(steps, lambda step: step[0]):
         inside = [row for _, step in group for row in step]
         rows += [Branch(guard, tuple(inside))] if guard and inside else inside
-    return rows
+    return [Gathering(), *rows, Totals()] if launches.gathered else rows
 
 
 def _step(d: Direction, launches: Launches, number: int) -> list[Step]:

@@ -16,6 +16,7 @@ from kgen.emit.host.rows import (
     Chosen,
     Condition,
     Deleted,
+    Gathered,
     Innermost,
     Largest,
     OnTensorCores,
@@ -25,6 +26,7 @@ from kgen.emit.host.rows import (
     Present,
     Programs,
     Resident,
+    Sharing,
     Sorted,
     Step,
     Total,
@@ -34,7 +36,9 @@ from kgen.emit.host.rows import (
 from kgen.emit.host.variant import Direction
 from kgen.emit.kernel.forms import sections
 from kgen.emit.kernel.rows import KernelText
+from kgen.emit.text.render import listed
 from kgen.graph.tensor import Lookup
+from kgen.schedule.narrow import ENDING
 from kgen.schedule.products import Product
 from kgen.schedule.program import TURNED, Fold, Kernel
 from kgen.spec.private_names import kernel_name, size_name
@@ -48,6 +52,7 @@ class Launches:
     def __init__(self, direction: Direction, allocations: Allocations) -> None:
         self.direction, self.allocations = direction, allocations
         self.program = direction.program
+        self.gathered = self._gathered()
 
     def launched(self, kernel: Kernel) -> list[Step]:
         """A kernel, or what takes its place."""
@@ -82,10 +87,14 @@ class Launches:
 
     def _call(self, kernel: Kernel, text: KernelText) -> Call:
         contracts, folded = text.form == "contract", (PROGRAMS,) * bool(kernel.folds)
-        extents = {"flat": (count(kernel.inner),), "contract": _tiles(kernel)}
+        inside = kernel.kind == ENDING
+        extents = {"flat": (count(kernel.inner),), "contract": _tiles(kernel), "narrow": _whole(kernel)}
+        rest: tuple[str, ...] = (*folded, REAL)
+        if contracts or inside:
+            rest = (PROGRAMS if kernel.folds else "1" if contracts else "None", MATRIX, REAL)
         return Call(
-            runtime="matmul" if contracts else "launch",
-            form=text.form,
+            runtime="matmul" if contracts else ENDING if inside else "launch",
+            form="whole" if inside else text.form,
             kernel=kernel_name(text.name),
             row=text.name,
             turned_row=text.name + TURNED,
@@ -97,9 +106,9 @@ class Launches:
             ),
             arguments=self._arguments(kernel),
             extents=extents.get(text.form, (count(kernel.rows), count(kernel.inner))),
-            rest=(PROGRAMS if kernel.folds else "1", MATRIX, REAL) if contracts else (*folded, REAL),
+            rest=rest,
             whole=text.form == "tile" and kernel.kind == "row",
-            precision=kernel.precision if contracts else None,
+            precision=kernel.precision if contracts or inside else None,
         )
 
     def _arguments(self, kernel: Kernel) -> tuple[Condition | str, ...]:
@@ -116,21 +125,32 @@ class Launches:
 
     # folds
 
+    def _gathered(self) -> frozenset[str]:
+        """The kernels whose partial results are added together at the end: nothing else reads the sums."""
+        read = frozenset[str]().union(*(step.reads for step in self.program.steps))
+        found = [k for k in self.program.kernels if k.folds and not k.contraction and _sums(k)]
+        found = [k for k in found if read.isdisjoint(fold.tensor.name for fold in k.folds)]
+        return frozenset(k.name for k in found) if len(found) > 1 else frozenset()
+
     def _around(self, kernel: Kernel) -> tuple[list[Step], list[Step]]:
         """How many programs share the loop, with memory for what each of them finds; and what puts that together."""
         shared, slots = self._shared(kernel)
-        if len(kernel.folds) > 1 and all(fold.reduction == "sum" for fold in kernel.folds):
+        if kernel.name in self.gathered or len(kernel.folds) > 1 and _sums(kernel):
             results = tuple(fold.tensor.name for fold in kernel.folds)
             memory = (self.allocations.summed(fold.tensor) for fold in kernel.folds)
-            return [shared, *memory, Partials(tuple(zip(results, slots)), self.direction.place)], [Totals(results)]
+            put_together = Gathered(results) if kernel.name in self.gathered else Totals(results)
+            return [shared, *memory, Partials(tuple(zip(results, slots)), self.direction.place)], [put_together]
         partials = (self.allocations.partial(fold.tensor, n) for fold, n in zip(kernel.folds, slots))
         return [shared, *partials], [*map(self._total, kernel.folds)]
 
-    def _shared(self, kernel: Kernel) -> tuple[Parts | Programs, list[str]]:
+    def _shared(self, kernel: Kernel) -> tuple[Parts | Programs | Sharing, list[str]]:
         """How many programs share the loop, and how many partial results that makes of each fold."""
         row, place = self._texts(kernel)[0].name, self.direction.place
         if kernel.contraction:
             return Parts(row, (*_tiles(kernel), count(kernel.loop)), place), [PROGRAMS]
+        if kernel.kind == ENDING:
+            columns = tuple(size_name(a) for a in kernel.inner)
+            return Sharing(row, count(kernel.loop), columns, place), [PROGRAMS] * len(kernel.folds)
         lacking = [fold for fold in kernel.folds if not set(kernel.inner) & set(fold.tensor.axes)]
         extents = (count(kernel.loop), count(kernel.rows), count(kernel.inner))
         slots = [" * ".join((PROGRAMS, TILES)) if fold in lacking else PROGRAMS for fold in kernel.folds]
@@ -162,6 +182,15 @@ class Launches:
 
 def _sorted(by: Lookup) -> Sorted:
     return Sorted(f"order_{by.tensor}", f"starts_{by.tensor}", by.tensor, size_name(by.into))
+
+
+def _sums(kernel: Kernel) -> bool:
+    return all(fold.reduction == "sum" for fold in kernel.folds)
+
+
+def _whole(kernel: Kernel) -> tuple[str, ...]:
+    """The rows, and the extents along them."""
+    return count((*kernel.rows, *kernel.loop)), f"({listed(map(size_name, kernel.inner))})"
 
 
 def _tiles(kernel: Kernel) -> tuple[str, ...]:

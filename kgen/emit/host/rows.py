@@ -243,6 +243,16 @@ class Sorted:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """The persistent programs that walk blocks of whole rows."""
+
+    row: str
+    rows: str
+    columns: tuple[str, ...]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Partials:
     """Memory for the partial results of several folds, in one piece; none for a gradient that nobody wants."""
 
@@ -252,7 +262,19 @@ class Partials:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The sums of partial results of several folds, in one launch."""
+    """The sums of partial results of several folds, in one launch: of these, or of what was gathered."""
+
+    results: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """Nothing is gathered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Partial results that are added at the end, with those of other kernels."""
 
     results: tuple[str, ...]
 
@@ -284,7 +306,23 @@ class Branch:
     others: tuple[Step, ...] = ()
 
 
-Step = Assigned | Reused | Deleted | Zeroed | Parts | Programs | Sorted | Partials | Totals | Call | Multiplied | Branch
+Step = (
+    Assigned
+    | Reused
+    | Deleted
+    | Zeroed
+    | Parts
+    | Programs
+    | Sorted
+    | Sharing
+    | Partials
+    | Totals
+    | Gathering
+    | Gathered
+    | Call
+    | Multiplied
+    | Branch
+)
 
 # launchers
 
@@ -296,6 +334,17 @@ class Shape:
     tensor: str
     targets: tuple[str, ...]
     rows: str  # the product of all leading ones, where it is new
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """What is done for rows of few features: with which extents, and what that returns."""
+
+    extents: tuple[str, ...]
+    precision: str | None
+    launches: int
+    steps: tuple[Step, ...]
+    results: tuple[Value, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,5 +366,6 @@ class Launcher:
     real: tuple[str, ...]
     matrix: bool
     innermost: tuple[tuple[str, str], ...]  # axes, and their extents
+    narrow: tuple[Narrow, ...]  # another way for rows of few features, or none
     steps: tuple[Step, ...]
     results: tuple[Value, ...]

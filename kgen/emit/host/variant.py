@@ -46,7 +46,7 @@ class Direction:
 
     @property
     def backward(self) -> bool:
-        return self.program is not self.variant.forward
+        return self.program.graph.name != self.variant.forward.graph.name
 
     @property
     def place(self) -> str:

@@ -1,8 +1,9 @@
 """A kernel in each of its forms: finished rows for templates.
 
 In: a `program.Kernel`. Out: a `KernelText` for each form: of the resident tile (`tile.py`, `fold.py`), of swept rows
-(`sweep.py`), of segments (`segments.py`) or of a matrix product (`contract.py`). Guaranteed: every name is defined
-before it is used, every access that can overrun has a mask, and templates only place the strings.
+(`sweep.py`), of segments (`segments.py`), of a matrix product (`contract.py`), or of whole rows with products inside
+(`narrow.py`). Guaranteed: every name is defined before it is used, every access that can overrun has a mask, and
+templates only place the strings.
 """
 
 from functools import lru_cache
@@ -14,6 +15,7 @@ from kgen.emit.kernel.contract import Contract
 from kgen.emit.kernel.fold import Folds
 from kgen.emit.kernel.headers import header
 from kgen.emit.kernel.naming import Naming, stored
+from kgen.emit.kernel.narrow import Narrow
 from kgen.emit.kernel.rows import KernelText, Section
 from kgen.emit.kernel.segments import Segments
 from kgen.emit.kernel.statements import Statements
@@ -21,6 +23,7 @@ from kgen.emit.kernel.sweep import Sweeps
 from kgen.emit.kernel.tile import Tile
 from kgen.graph.builder import Builder
 from kgen.schedule.forms import Form, forms
+from kgen.schedule.narrow import ENDING
 from kgen.schedule.program import Kernel
 from kgen.spec.private_names import size_name
 
@@ -34,6 +37,8 @@ def sections(kernel: Kernel, builder: Builder) -> tuple[KernelText, ...]:
         return (Contract(kernel, kernel.contraction, builder).text(),)
     if kernel.kind == "segment":
         return (Segments(kernel, builder).text(),)
+    if kernel.kind == ENDING:
+        return (Narrow(kernel, builder).text(),)
     return tuple(_text(kernel, builder, form) for form in forms(kernel))
 
 

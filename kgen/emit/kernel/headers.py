@@ -19,7 +19,7 @@ from kgen.graph.variables import variable
 from kgen.schedule.products import MATRIX
 from kgen.schedule.program import Kernel
 from kgen.schedule.stages import WHOLE_ROWS
-from kgen.schedule.work import BYTES, work
+from kgen.schedule.work import BYTES, runs_along, work
 
 WIDTH = 114  # of a comment's text
 MOST_LINES = 4  # of formulas; where there would be more, only results are told
@@ -44,8 +44,8 @@ def _work(k: Kernel, form: str, nodes: Sequence[Node]) -> str:
         text = f"{count} product{'s' if count > 1 else ''} of fields by {' '.join(k.contraction.axes)}"
         return f"{text}; {made} for an element of the factors" if made else text
     along = {n: n.axes.union(*(a.axes for a in n.args)) for n in nodes}
-    own = _counted(n for n in nodes if along[n] >= k.element)
-    shared = _counted(n for n in nodes if not along[n] >= k.element)
+    own = _counted(n for n in nodes if runs_along(k, along[n]))
+    shared = _counted(n for n in nodes if not runs_along(k, along[n]))
     found, each = work(k), " and pass at most" if form == "sweep" and _depth(nodes) > 1 else ""
     moved = f"{BYTES * found.read} bytes read, {BYTES * found.written} written in fp32"
     return f"per element{each} {', '.join(filter(None, [own, moved]))}" + (f"; shared {shared}" if shared else "")

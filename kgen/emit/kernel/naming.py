@@ -29,7 +29,8 @@ class Naming:
         self.steps = _steps(kernel.written)
         self.starts = tuple(map(size_name, _before(kernel)))  # of which depends how parts of tensors are aligned
         self.sizes = tuple(dict.fromkeys((*map(size_name, _sized_axes(kernel)), *self.starts)))
-        self.names = Names(builder, kernel.inputs, {*self.sizes, *self.steps.values()})
+        multiplied = [o.tensor for o in kernel.inside]
+        self.names = Names(builder, (*kernel.inputs, *multiplied), {*self.sizes, *self.steps.values()})
         self._name_arguments(kernel)
         self._name_planes((*kernel.inputs, *kernel.written))
         self.named = named(kernel, self.nodes, self.names, (field for field, _ in results))

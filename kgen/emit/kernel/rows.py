@@ -40,6 +40,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Multiplication:
+    """A product of two tiles, `expression`, with what makes its factors; a further one is added to those before."""
+
+    name: str
+    expression: str
+    loads: tuple[Access, ...]
+    further: bool
+    statements: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Accumulator:
     """What a fold keeps in registers for one component of a result."""
 
@@ -58,8 +69,9 @@ class Section:
     pointers: tuple[Statement, ...] = ()
     loads: tuple[Access, ...] = ()
     statements: tuple[Statement, ...] = ()
-    products: tuple[Statement, ...] = ()  # two factors each, and the sum that their product is added to
+    products: tuple[Statement | Multiplication, ...] = ()  # two factors each, and the sum that they are added to
     accumulators: tuple[Accumulator, ...] = ()
+    sums: tuple[Multiplication, ...] = ()  # products that are accumulated over blocks of rows
     stores: tuple[Access, ...] = ()
     lookups: tuple[Found, ...] = ()  # first of all
 
@@ -137,3 +149,25 @@ class ContractText(KernelText):
     parted: bool  # programs share the contracted axis, and store partial sums
     sums: tuple[str, ...]  # accumulators
     precision: bool  # whether the launcher says how fp32 is multiplied
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An axis along rows, which a tile holds whole: its index and mask across tiles, and down those of weights."""
+
+    size: str
+    block: str
+    index: str
+    mask: str
+    down: str
+    down_mask: str
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowText(KernelText):
+    """What the template needs besides: `rows` is what blocks of rows run over."""
+
+    columns: tuple[Column, ...]
+    downs: tuple[Column, ...]  # those of them that run down tiles of weights
+    sums: tuple[tuple[str, str, str], ...]  # accumulators, with the extents of their tiles
+    parted: bool  # persistent programs walk the rows, and store partial sums

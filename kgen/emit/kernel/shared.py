@@ -149,7 +149,8 @@ def _place(text: KernelText, section: Section, taken: set[str]) -> _Place:
 def _beside(section: Section, inside: set[Statement]) -> Iterator[str]:
     """What a section reads fields in, but for those statements."""
     yield from (name for access in section.stores for name in access.names)
-    yield from (p.expression for p in section.products)
+    yield from (p.expression for p in (*section.products, *section.sums))
+    yield from (s.expression for p in section.sums for s in p.statements)
     yield from (a.expression for a in section.accumulators)
     yield from (s.expression for s in section.statements if s not in inside)
 

@@ -32,6 +32,7 @@ POINTERS = {
 FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  # typical sizes by memory order
 OTHER_AXIS = 256
 LONG, LONGER = 8192, 16400  # longer than most rows that stay in registers, and than all; other axes are as long
+SHORT = 32  # features of rows that have kernels of their own; other axes are as short
 FEW_ROWS = 16
 OTHER_DTYPES = ("float32", "bfloat16", "float64")  # in some contract kernels are launched, in some what replaces them
 NOWHERE = "meta"  # the device of tensors without memory
@@ -60,14 +61,14 @@ class Launch:
 def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
     """A launch of each kernel in the package's launch table, in its order, and then of those that it does not list.
 
-    Kernels that are not launched at typical sizes are recorded for long rows, and those that tensors of `dtype` never
-    launch, for others. Raises KgenError where some kernel is launched by none of these.
+    Kernels that are not launched at typical sizes are recorded for long rows or short ones, and those that tensors of
+    `dtype` never launch, for others. Raises KgenError where some kernel is launched by none of these.
     """
     found: dict[str, Launch] = {}
     table = _table(module)
     missing = list(table)
     dtypes = dict.fromkeys((dtype, *OTHER_DTYPES))
-    for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER,))):
+    for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER, SHORT))):
         if not missing:
             break
         with _recording(module, table, target, stored) as launches:
@@ -151,14 +152,16 @@ def _recording(module: ModuleType, table: Mapping[str, Any], target: str, dtype:
             launches[name] = _launch(module, kind, name, dtype, kernel, arguments, options)
 
     with ExitStack() as stack:
-        operators, launch, matmul = (runtime(module, part) for part in ("operators", "launch", "matmul"))
+        operators, launch, matmul, narrow = (
+            runtime(module, part) for part in ("operators", "launch", "matmul", "narrow")
+        )
         for kind, owner, name in (
             *((form, launch, form) for form in ("flat", "tile", "sweep", "segment", "fold")),
-            *(("contract", matmul, "contract"), ("matmul", matmul, "_launch_product")),
+            *(("contract", matmul, "contract"), ("matmul", matmul, "_launch_product"), ("narrow", narrow, "whole")),
         ):
             stack.enter_context(_replaced(owner, name, launcher(kind, getattr(owner, name))))
         stack.enter_context(_replaced(operators, "runs_on_triton", lambda device: True))
-        for owner in (launch, matmul):
+        for owner in (launch, matmul, narrow):
             stack.enter_context(_replaced(owner, "multiprocessors", lambda device: MULTIPROCESSORS.get(target, 128)))
         stack.enter_context(_replaced(torch.version, "hip", "present" if target.startswith("gfx") else None))
         stack.enter_context(_replaced(JITFunction, "run", run))
