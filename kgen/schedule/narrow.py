@@ -11,7 +11,7 @@ Level by level, the left factors of the next products are stored, if they are no
 multiplied so far and is read again. So a kernel has one level of products, the row in which it ends, and nothing else.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kgen.graph.cost import cost
@@ -78,6 +78,7 @@ class _Plan:
         self.rows = graph.axes[0]
         self.rest = list(outputs)
         self.inside: dict[str, Output] = {}  # what kernels multiply, by the tensor that nobody stores
+        self.kernels = _Inside(self.draft, self.rows, self.inside)
 
     # what there is
 
@@ -170,7 +171,7 @@ class _Plan:
         self._add([o for o in self.rest if o not in products], {})
         known = under_all_names(self.builder, self.store.known)
         for output in substituted(self.builder, products, known):
-            self.draft.steps.append(self._accumulated(output))
+            self.draft.steps.append(self.kernels.accumulated(output))
 
     def _store(self, factors: Sequence[Node], ready: Sequence[Output], dots: Sequence[Node]) -> None:
         """Kernels of factors and of results that are `ready`, and of what the rest reads of their products."""
@@ -253,9 +254,17 @@ class _Plan:
         """The kernels of results without Dots; those that read products multiply inside."""
         first = len(self.draft.steps)
         add_stages(self.draft, outputs, later, why)
-        self.draft.steps[first:] = map(self._multiplying, self.draft.steps[first:])
+        self.draft.steps[first:] = map(self.kernels.multiplying, self.draft.steps[first:])
 
-    def _multiplying(self, step: Step) -> Kernel:
+
+class _Inside:
+    """Kernels that multiply: `made` are products, by the tensor that nobody stores."""
+
+    def __init__(self, draft: Draft, rows: str, made: Mapping[str, Output]) -> None:
+        self.draft, self.graph, self.builder, self.store = draft, draft.graph, draft.builder, draft.store
+        self.rows, self.inside = rows, made
+
+    def multiplying(self, step: Step) -> Kernel:
         assert isinstance(step, Kernel)
         read = [t for t in step.inputs if t.memory in self.inside]
         if not read:
@@ -294,9 +303,9 @@ class _Plan:
         axes = frozenset[str]().union(*(n.axes for n in nodes), *(t.axes for t in tensors))
         return tuple(a for a in self.graph.axes if a in axes and a != self.rows)
 
-    def _accumulated(self, output: Output) -> Kernel:
+    def accumulated(self, output: Output) -> Kernel:
         """The kernel of products that contract the rows: a weight's gradient, whose sums fill the registers."""
-        dots = [dot for _, dot in self._products(output)]
+        dots = [dot for _, dot in map(multiple, output.fields) if dot.kind == "Dot"]
         factors = [x for dot in dots for x in dot.args]
         nodes = postorder(factors)
         tensors = self.store.read(nodes)

@@ -27,7 +27,7 @@ DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels na
 )
 IN_LAUNCHERS = (  # what launchers call their own, and the parts of the runtime that they call
     *("arguments", "device", "launch", "matmul", "narrow", "segments"),
-    *("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "sums", "LAUNCH"),
+    *("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "sums", "precision", "LAUNCH"),
 )
 IN_TRITON = (  # what Triton's launcher calls its own, and what it is told by keyword: a kernel's numbers stand beside
     *("options", "params", "specialization", "specialize_impl", "backend", "JITCallable", "grid", "warmup"),

@@ -32,14 +32,14 @@ def whole(
     programs: int | None,
     matrix: torch.dtype,
     real: torch.dtype,
-    precision: str = "",
+    precision: str,
 ) -> None:
     """Blocks of whole rows, with all features along each axis; or persistent programs that walk the blocks."""
     per, blocks, options = shape(row, *map(known, columns))
     if programs is not None or some(rows):  # sums of no rows are zero
         grid = (-(-rows // per) if programs is None else programs, 1, 1)
-        told = TRITON.get(matrix, TRITON[torch.float32]), _precision(precision, tensors[0].device)
-        launch.launch(kernel, grid, tensors, numbers, options, real, per, *blocks, *told)
+        told = TRITON.get(matrix, TRITON[torch.float32])
+        launch.launch(kernel, grid, tensors, numbers, options, real, per, *blocks, told, precision)
 
 
 def programs_of(row: Launch, rows: int, columns: tuple[int, ...], device: torch.device) -> int:
@@ -57,8 +57,9 @@ def shape(row: Launch, *columns: int) -> tuple[int, tuple[int, ...], Options]:
     return per, blocks, {"num_warps": warps, "num_stages": 1}  # of tiles that are loaded ahead there would be too many
 
 
-def _precision(precision: str, device: torch.device) -> str:
-    """How tiles of fp32 are multiplied: as the spec says, or torch's own setting. Three passes of tf32 are as exact as
-    full fp32, for which a thread would need all tiles in its registers.
+def precision(device: torch.device, precision: str = "") -> str:
+    """How tiles of fp32 are multiplied: as the spec says, or else torch's own setting.
+
+    Three passes of tf32 are as exact as full fp32, for which a thread would need all tiles in its registers.
     """
     return input_precision(precision or ("tf32" if allows_tf32() else "tf32x3"), device)

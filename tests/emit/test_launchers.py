@@ -85,7 +85,7 @@ def names(found: Iterable[Any]) -> set[str]:
     result = set[str]()
     for row in found:
         if isinstance(row, str):
-            result |= {row} - {"None"}
+            result |= {row} - {"None", "[]"}
         elif isinstance(row, Partial | rows.Total | rows.Largest):
             result.add(f"partial_{row.result}")
         if is_dataclass(row):

@@ -142,6 +142,7 @@ SPECS: dict[str, Callable[[], str]] = {
 PARTS = {
     "grades": "reference or invariant or equivariance or rows or mixed",
     "axes": "not dtypes and not strides and not alone and not finite",
+    "blocks": "sizes or dtypes or wide",
     "turned": "sizes or rows or second",
     "boost": "reference or invariant or equivariance",
     "translation": "reference or invariant or equivariance",

@@ -10,7 +10,7 @@ from kgen.emit.host.allocations import Allocations
 from kgen.emit.host.extents import joined, shapes
 from kgen.emit.host.launches import Launches
 from kgen.emit.host.products import multiplied
-from kgen.emit.host.rows import Branch, Cast, Chosen, Gathering, Launcher, Narrow, Step, Totals, Value
+from kgen.emit.host.rows import Assigned, Branch, Cast, Chosen, Launcher, Narrow, Step, Totals, Value
 from kgen.emit.host.variant import Direction, Variant
 from kgen.graph.tensor import Tensor
 from kgen.schedule.buffers import Plan
@@ -84,7 +84,7 @@ def _steps(d: Direction, allocations: Allocations) -> list[Step]:
     for guard, group in groupby(steps, lambda step: step[0]):
         inside = [row for _, step in group for row in step]
         rows += [Branch(guard, tuple(inside))] if guard and inside else inside
-    return [Gathering(), *rows, Totals()] if launches.gathered else rows
+    return [Assigned("sums", "[]"), *rows, Totals()] if launches.gathered else rows
 
 
 def _step(d: Direction, launches: Launches, number: int) -> list[Step]:

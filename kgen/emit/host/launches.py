@@ -43,7 +43,7 @@ from kgen.schedule.products import Product
 from kgen.schedule.program import TURNED, Fold, Kernel
 from kgen.spec.private_names import kernel_name, size_name
 
-PROGRAMS, TILES = "programs", "tiles"  # the launcher's own
+PROGRAMS, TILES, PRECISION = "programs", "tiles", "precision"  # the launcher's own
 
 
 class Launches:
@@ -92,6 +92,7 @@ class Launches:
         rest: tuple[str, ...] = (*folded, REAL)
         if contracts or inside:
             rest = (PROGRAMS if kernel.folds else "1" if contracts else "None", MATRIX, REAL)
+            rest += (PRECISION,) if inside else ()
         return Call(
             runtime="matmul" if contracts else ENDING if inside else "launch",
             form="whole" if inside else text.form,
@@ -108,7 +109,7 @@ class Launches:
             extents=extents.get(text.form, (count(kernel.rows), count(kernel.inner))),
             rest=rest,
             whole=text.form == "tile" and kernel.kind == "row",
-            precision=kernel.precision if contracts or inside else None,
+            precision=kernel.precision if contracts else None,
         )
 
     def _arguments(self, kernel: Kernel) -> tuple[Condition | str, ...]:

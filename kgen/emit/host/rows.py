@@ -268,11 +268,6 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathering:
-    """Nothing is gathered yet."""
-
-
-@dataclass(frozen=True, slots=True)
 class Gathered:
     """Partial results that are added at the end, with those of other kernels."""
 
@@ -306,23 +301,8 @@ class Branch:
     others: tuple[Step, ...] = ()
 
 
-Step = (
-    Assigned
-    | Reused
-    | Deleted
-    | Zeroed
-    | Parts
-    | Programs
-    | Sorted
-    | Sharing
-    | Partials
-    | Totals
-    | Gathering
-    | Gathered
-    | Call
-    | Multiplied
-    | Branch
-)
+Sums = Partials | Totals | Gathered
+Step = Assigned | Reused | Deleted | Zeroed | Parts | Programs | Sorted | Sharing | Sums | Call | Multiplied | Branch
 
 # launchers
 

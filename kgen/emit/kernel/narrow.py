@@ -26,6 +26,86 @@ from kgen.spec.private_names import size_name
 ROW, ROW_MASK = "r", "row_mask"  # the template's
 
 
+class _Tiles:
+    """Where the tiles of a kernel lie, and which are loaded."""
+
+    def __init__(self, kernel: Kernel, naming: Naming, row: str, late: bool) -> None:
+        self.kernel, self.naming, self.row, self.late = kernel, naming, row, late
+        self.addresses = Addresses(kernel, naming)
+        self.columns = {a: self._column(a, naming.names.unique) for a in kernel.inner}
+        self.downs: dict[str, Column] = {}  # those that run down some tile
+        self.loaded: dict[tuple[str, int, str], None] = {}  # tensors by their first components, and what runs down
+
+    def _column(self, axis: str, unique: Callable[[str], str]) -> Column:
+        index = self.naming.index[axis]
+        block, mask, down = unique(f"BLOCK_{axis.upper()}"), unique(f"{index}_mask"), unique(f"{index}_down")
+        return Column(size_name(axis), block, index, mask, down, unique(f"{down}_mask"))
+
+    def base(self, tensor: Tensor) -> list[str]:
+        return self.addresses.axis_offset(tensor, (self.row,))
+
+    def at(self, tensor: Tensor, component: int, down: str) -> tuple[str, str]:
+        """The pointer and the mask of a tile: along the block of rows, or with another axis that runs down."""
+        naming, offsets, masks = self.naming, list[str](), list[str]()
+        base = (naming.bases if self.row in tensor.axes or tensor in self.kernel.written else naming.pointers)[
+            tensor.name
+        ]
+        for position, axis in enumerate(tensor.dims):
+            if not isinstance(axis, str):
+                continue
+            if axis == self.row:
+                index, mask = ROW, ROW_MASK
+            elif axis == down:
+                self.downs[axis] = self.columns[axis]
+                index, mask = self.columns[axis].down, self.columns[axis].down_mask
+            else:
+                index, mask = self.columns[axis].index, self.columns[axis].mask
+            offsets.append(times(index, *naming.stride(tensor, position)))
+            masks.append(mask)
+        pointer = " + ".join([base, *self.addresses.component_offset(tensor, component), *offsets])
+        return pointer, self.addresses.load_mask(tensor, *masks)
+
+    def chunk(self, tensor: Tensor) -> int:
+        """How many adjacent components travel in one access: one where the others would wait for their products."""
+        counts = [d for d in tensor.dims if isinstance(d, int)]
+        if not tensor.interleaved or len(counts) != 1 or self.late and self.row in tensor.axes:
+            return 1
+        return min(LARGEST_CHUNK, counts[0] & -counts[0])
+
+    def loading(
+        self,
+        tensor: Tensor,
+        names: Mapping[tuple[str, int], str],
+        down: str,
+        unused: str,
+        wanted: Collection[tuple[str, int]] | None = None,
+    ) -> Iterator[Access]:
+        """The components of a tensor that have names, or those that are wanted, if they are not loaded yet.
+
+        Those that travel with them are loaded, too.
+        """
+        chunk, chosen = self.chunk(tensor), names if wanted is None else wanted
+        for first in range(0, len(tensor.labels), chunk):
+            numbers = range(first, first + chunk)
+            here = any((tensor.name, i) in chosen for i in numbers)
+            if here and (tensor.name, first, down) not in self.loaded:
+                self.loaded[tensor.name, first, down] = None
+                together = tuple(names.get((tensor.name, i), unused) for i in numbers)
+                yield Access(together, *self.at(tensor, first, down), chunk > 1)
+
+    def storing(self, output: Output, values: Sequence[str], flag: str) -> Iterator[Access]:
+        """The stores of a result; what is stored together has one shape."""
+        tensor, chunk = output.tensor, self.chunk(output.tensor)
+        for first in range(0, len(values), chunk):
+            pointer, mask = self.at(tensor, first, "")
+            here = list(zip(values, output.fields))[first : first + chunk]
+            filled = [
+                f"_fill({value}, {mask}, REAL)" if chunk > 1 and not field.axes >= set(tensor.axes) else value
+                for value, field in here
+            ]
+            yield Access(tuple(filled), pointer, mask, chunk > 1, flag)
+
+
 class Narrow:
     """The rows of a narrow kernel."""
 
@@ -36,19 +116,12 @@ class Narrow:
         self.sums = [(g.tensor, i, *multiple(f)) for g in kernel.folds for i, f in enumerate(g.fields)]
         factors = [x for *_, dot in self.sums for x in dot.args]
         self.naming = Naming(kernel, builder, [*(f for o in kernel.stores for f in o.fields), *factors], stored(kernel))
-        self.addresses, self.statements = Addresses(kernel, self.naming), Statements(self.naming)
+        self.statements = Statements(self.naming)
         # what sums of products are made of is made for each, so that few tiles are alive at once
         self.late = bool(self.sums) and not any(n.is_reduction for n in self.naming.nodes)
-        unique = self.naming.names.unique
-        self.columns = {a: self._column(a, unique) for a in kernel.inner}
-        self.downs: dict[str, Column] = {}  # those that run down some tile
-        self.loaded: dict[tuple[str, int, str], None] = {}  # tensors by their first components, and what runs down
-        self.tiles: dict[tuple[Node, str], str] = {}  # the names of weights, by what runs down
-
-    def _column(self, axis: str, unique: Callable[[str], str]) -> Column:
-        index = self.naming.index[axis]
-        block, mask, down = unique(f"BLOCK_{axis.upper()}"), unique(f"{index}_mask"), unique(f"{index}_down")
-        return Column(size_name(axis), block, index, mask, down, unique(f"{down}_mask"))
+        self.tiles = _Tiles(kernel, self.naming, self.row, self.late)
+        self.addresses, self.columns = self.tiles.addresses, self.tiles.columns
+        self.weights: dict[tuple[Node, str], str] = {}  # the names of weights, by what runs down
 
     def text(self) -> NarrowText:
         """The whole kernel."""
@@ -57,13 +130,11 @@ class Narrow:
         shared = [t for t in k.inputs if self.row not in t.axes]
         moving = [t for t in k.inputs if self.row in t.axes]
         before = Section(loads=self._loads(shared, "unused"), statements=self.statements.computing(self._hoisted()))
-        late = bool(self.sums) and not any(
-            n.is_reduction for n in naming.nodes
-        )  # what sums are made of is made for each
+        written = [*moving, *(o.tensor for o in k.stores)]
         body = Section(
-            pointers=tuple(self.addresses.base(t, self._base(t)) for t in (*moving, *(o.tensor for o in k.stores))),
-            loads=() if late else self._loads(moving, "_"),
-            statements=() if late else self._by_level(),
+            pointers=tuple(self.addresses.base(t, self.tiles.base(t)) for t in written),
+            loads=() if self.late else self._loads(moving, "_"),
+            statements=() if self.late else self._by_level(),
             products=products,
             stores=tuple(self._stores()),
             sums=tuple(self._accumulated(moving)),
@@ -95,43 +166,10 @@ class Narrow:
             notes=header(k, "narrow", naming.nodes, naming.names),
             helpers=frozenset(),
             columns=tuple(self.columns.values()),
-            downs=tuple(self.downs.values()),
+            downs=tuple(self.tiles.downs.values()),
             sums=tuple(self._tiles_of_sums()),
             parted=bool(k.folds),
         )
-
-    # addresses
-
-    def _base(self, tensor: Tensor) -> list[str]:
-        return self.addresses.axis_offset(tensor, (self.row,))
-
-    def _at(self, tensor: Tensor, component: int, down: str) -> tuple[str, str]:
-        """The pointer and the mask of a tile: along the block of rows, or with another axis that runs down."""
-        naming, offsets, masks = self.naming, list[str](), list[str]()
-        base = (naming.bases if self.row in tensor.axes or tensor in self.kernel.written else naming.pointers)[
-            tensor.name
-        ]
-        for position, axis in enumerate(tensor.dims):
-            if not isinstance(axis, str):
-                continue
-            if axis == self.row:
-                index, mask = ROW, ROW_MASK
-            elif axis == down:
-                self.downs[axis] = self.columns[axis]
-                index, mask = self.columns[axis].down, self.columns[axis].down_mask
-            else:
-                index, mask = self.columns[axis].index, self.columns[axis].mask
-            offsets.append(times(index, *naming.stride(tensor, position)))
-            masks.append(mask)
-        pointer = " + ".join([base, *self.addresses.component_offset(tensor, component), *offsets])
-        return pointer, self.addresses.load_mask(tensor, *masks)
-
-    def _chunk(self, tensor: Tensor) -> int:
-        """How many adjacent components travel in one access: one where the others would wait for their products."""
-        counts = [d for d in tensor.dims if isinstance(d, int)]
-        if not tensor.interleaved or len(counts) != 1 or self.late and self.row in tensor.axes:
-            return 1
-        return min(LARGEST_CHUNK, counts[0] & -counts[0])
 
     # loads
 
@@ -140,28 +178,7 @@ class Narrow:
         nodes = [n for n in self.naming.nodes if n.kind == "Input" and n.tensor in self.tensors]
         names = {(n.tensor, n.component): self.naming.names[n] for n in nodes}
         unused = self.naming.names.unique(unused) if unused != "_" else unused
-        return tuple(a for t in tensors for a in self._loading(t, names, "", unused))
-
-    def _loading(
-        self,
-        tensor: Tensor,
-        names: Mapping[tuple[str, int], str],
-        down: str,
-        unused: str,
-        wanted: Collection[tuple[str, int]] | None = None,
-    ) -> Iterator[Access]:
-        """The components of a tensor that have names, or those that are wanted, if they are not loaded yet.
-
-        Those that travel with them are loaded, too.
-        """
-        chunk, chosen = self._chunk(tensor), names if wanted is None else wanted
-        for first in range(0, len(tensor.labels), chunk):
-            numbers = range(first, first + chunk)
-            here = any((tensor.name, i) in chosen for i in numbers)
-            if here and (tensor.name, first, down) not in self.loaded:
-                self.loaded[tensor.name, first, down] = None
-                together = tuple(names.get((tensor.name, i), unused) for i in numbers)
-                yield Access(together, *self._at(tensor, first, down), chunk > 1)
+        return tuple(a for t in tensors for a in self.tiles.loading(t, names, "", unused))
 
     def _factor(self, node: Node, down: str) -> tuple[str, tuple[Access, ...]]:
         """An input as a factor of a product, and what loads it."""
@@ -170,15 +187,15 @@ class Narrow:
         wanted = self.operands if down else self.operands | set(self.naming.nodes)
         names = {(tensor.name, n.component): self._name(n, down) for n in every if n in wanted}
         here = {(tensor.name, node.component)}
-        return f"{self._name(node, down)}.to(MATRIX)", tuple(self._loading(tensor, names, down, "_", here))
+        return f"{self._name(node, down)}.to(MATRIX)", tuple(self.tiles.loading(tensor, names, down, "_", here))
 
     def _name(self, node: Node, down: str) -> str:
         """What a tile is called; weights with either axis down are two."""
         if not down:
             return self.naming.names[node]
-        if (node, down) not in self.tiles:
-            self.tiles[node, down] = self.naming.names.unique(self.naming.names.label(node))
-        return self.tiles[node, down]
+        if (node, down) not in self.weights:
+            self.weights[node, down] = self.naming.names.unique(self.naming.names.label(node))
+        return self.weights[node, down]
 
     # products along rows
 
@@ -212,13 +229,8 @@ class Narrow:
     def _tiles_of_sums(self) -> Iterator[tuple[str, str, str]]:
         for tensor, i, _, dot in self.sums:
             if dot.kind == "Dot":
-                down, across = (self.columns[a].block for a in self._sides(tensor))
+                down, across = (self.columns[a].block for a in tensor.axes)
                 yield self.naming.accumulators[tensor.name, i], down, across
-
-    def _sides(self, tensor: Tensor) -> tuple[str, str]:
-        """The axis that runs down the tile of a sum, and the one across."""
-        first, second = tensor.axes
-        return first, second
 
     def _accumulated(self, moving: Sequence[Tensor]) -> Iterator[Multiplication]:
         """The products, those that share a factor one after the other; what makes their factors just before them."""
@@ -227,7 +239,7 @@ class Narrow:
         while pending:
             tensor, i, pair = pending.pop(0)
             pending.sort(key=lambda other: set(pair).isdisjoint(other[2]))
-            first, second = self._sides(tensor)
+            first, second = tensor.axes
             left, right = pair if first in pair[0].axes else pair[::-1]
             needed = [n for n in self.naming.order.evaluation([left, right]) if n not in done]
             done.update(needed)
@@ -235,7 +247,7 @@ class Narrow:
             wanted = {n.tensor: n.component for n in needed if n.kind == "Input"}
             read = {key: name for key, name in names.items() if key[0] in wanted}
             here = {(n.tensor, n.component) for n in needed if n.kind == "Input"}
-            loads = [a for t in moving if t.name in wanted for a in self._loading(t, read, "", "_", here)]
+            loads = [a for t in moving if t.name in wanted for a in self.tiles.loading(t, read, "", "_", here)]
             factors = f"tl.trans({self._whole(left, first)}), {self._whole(right, second)}"
             name = self.naming.accumulators[tensor.name, i]
             yield Multiplication(name, factors, tuple(loads), True, self.statements.computing(needed))
@@ -249,8 +261,8 @@ class Narrow:
 
     def _partials(self) -> Iterator[Access]:
         for tensor, i, factor, dot in self.sums:
-            down, across = self._sides(tensor)
-            pointer, mask = self._at(tensor, i, down)
+            down, across = tensor.axes
+            pointer, mask = self.tiles.at(tensor, i, down)
             value = self.naming.accumulators[tensor.name, i]
             if dot.kind != "Dot":
                 value = f"tl.zeros([{self.columns[down].block}, {self.columns[across].block}], REAL)"
@@ -286,21 +298,7 @@ class Narrow:
                 pending.pop(n, None)
         return (*statements, *self.statements.computing(pending))
 
-    # stores
-
     def _stores(self) -> Iterator[Access]:
         for output in self.kernel.stores:
-            yield from self._stored(output)
-
-    def _stored(self, output: Output) -> Iterator[Access]:
-        tensor, chunk = output.tensor, self._chunk(output.tensor)
-        values = [self.statements.value(f) for f in output.fields]
-        flag = self.naming.wanted.get(tensor.name, "")
-        for first in range(0, len(values), chunk):
-            pointer, mask = self._at(tensor, first, "")
-            fields = output.fields[first : first + chunk]
-            filled = [
-                f"_fill({v}, {mask}, REAL)" if chunk > 1 and not f.axes >= set(tensor.axes) else v
-                for v, f in zip(values[first:], fields)
-            ]
-            yield Access(tuple(filled), pointer, mask, chunk > 1, flag)
+            values = [self.statements.value(f) for f in output.fields]
+            yield from self.tiles.storing(output, values, self.naming.wanted.get(output.tensor.name, ""))
