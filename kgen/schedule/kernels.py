@@ -157,7 +157,7 @@ def _domain(
     """
     moved = (*tensors, *(o.tensor for o in stores))
     made = (*(o.tensor for o in stores), *(f.tensor for f in folds))
-    axes = frozenset[str]().union(*(n.axes for n in nodes), *(t.axes for t in made))
+    axes = frozenset[str]().union(*(n.read_along for n in nodes), *(t.axes for t in made))
     orders = {t.axes for t in moved}
     if kind != "map":
         return tuple(a for a in draft.graph.axes if a in axes), False

@@ -2,15 +2,17 @@
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from modules import DEVICE, module
+from modules import DEVICE, compiled, module
 from torch import Tensor
+from variants import joined
 
 from kgen.tools.comparison import launches
-from kgen.tools.problem import runtime
+from kgen.tools.problem import draw, runtime
 
 MESSAGE = module("message")
 KINDS = ("message", "weighted_message", "gated_message")
@@ -97,6 +99,51 @@ def test_edges_in_any_order(kind: str) -> None:
     order = torch.randperm(len(given[1]), generator=torch.Generator().manual_seed(3)).to(DEVICE)
     mixed = [given[0], given[1][order], *given[2:-2], *(x[order] for x in given[-2:])]
     torch.testing.assert_close(function(kind)(*mixed), function(kind)(*given), rtol=1e-12, atol=1e-12)
+
+
+OTHERS = """
+kgen: 1
+name: others
+doc: What reads and adds by an index in other forms of kernels.
+algebra: {signature: [2, 0, 0]}
+layout:
+  multivector: [v, n, blade]
+  weights: {order: [left, out, right], memory: [n, path], gradewise: [grade, n, m]}
+kernels:
+  linear:
+    doc: A product of matrices of what edges read, and messages that are stored for it.
+    inputs: {x: multivector, w: "weights(x)[n, m]", source: "index(v)[e]", target: "index(v)[e]"}
+    outputs: {out: "multivector[v, m]"}
+    body: |
+      y = mv_linear(gather(x, source), w)
+      return segment_sum(tanh(y.e) * y, target)
+  lengths:
+    doc: Along edges and nodes alone, so that no axis is the inner one.
+    inputs: {p: [v, 3], s: [v], source: "index(v)[e]", target: "index(v)[e]"}
+    outputs: {near: [e], degree: [v]}
+    body: |
+      d0 = gather(p[0], source) - gather(p[0], target)
+      d1 = gather(p[1], source) - gather(p[1], target)
+      near = exp(-d0 * d0 - d1 * d1)
+      return near, segment_sum(near, target) + s
+  rows:
+    doc: Sums along rows of edges, which a walk reads; and along all edges, whose gradient counts a node's.
+    inputs: {x: multivector, source: "index(v)[e]", target: "index(v)[e]"}
+    outputs: {out: multivector, total: [n]}
+    body: |
+      r = rsqrt(1 + mean(norm_squared(gather(x, source)), over=n))
+      return segment_sum(r * gather(x, source) - gather(x, target), target), sum(gather(x.e, source), over=e)
+"""
+
+
+@pytest.mark.parametrize("kind", ["linear", "lengths", "rows"])
+@pytest.mark.parametrize("sizes", [{"v": 7, "e": 23, "n": 5, "m": 4}, {"v": 3, "e": 2, "n": 33, "m": 17}], ids=str)
+def test_other_forms_of_kernels(kind: str, sizes: dict[str, int], compiled_folder: Path) -> None:
+    of = compiled(OTHERS, compiled_folder)
+    given = draw(of.KERNELS[kind], sizes, torch.float64, DEVICE).leaves
+    leaves = [x for x in given if x.requires_grad]
+    found, expected = (joined(getattr(of, name)(*given)) for name in (kind, f"{kind}_reference"))
+    torch.testing.assert_close(derivatives(found, leaves), derivatives(expected, leaves), rtol=1e-9, atol=1e-9)
 
 
 # indices that are none

@@ -30,7 +30,8 @@ class Block:
         self.inner, self.outer = frozenset(kernel.inner), frozenset((*kernel.rows, *kernel.loop))
         self.scattered = scattered
         self.rows = {"fold": kernel.loop, "segment": tuple(filter(None, (scattered,)))}.get(form, kernel.rows)
-        self.tile = "tile" if self.flat or not kernel.inner else self.naming.index[kernel.inner[0]]
+        along = self.naming.index[kernel.inner[0]] if kernel.inner else "column"
+        self.tile = "tile" if self.flat else along
 
     def along(self, axes: Iterable[str]) -> bool:
         """Whether what has these axes varies along the tile."""
@@ -110,10 +111,8 @@ class Block:
         if down == [times("r", factor, (size_name(self.kernel.inner[0]), *sizes))]:
             return [times("at", factor, sizes)]
         looked_up = any(by.along in self.inner for by in tensor.lookups)
-        return [
-            *down,
-            times(self.addresses.position(tensor, self.kernel.inner[0]) if looked_up else self.tile, factor, sizes),
-        ]
+        position = self.addresses.position(tensor, self.kernel.inner[0]) if looked_up else self.tile
+        return [*down, times(position, factor, sizes)]
 
     def _mask(self, tensor: Tensor) -> str:
         """What guards the axes that may overrun."""
