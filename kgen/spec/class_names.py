@@ -55,7 +55,7 @@ def check_attribute(name: str, what: str, taken: Sequence[str], private: bool = 
 
     One that is `private` may start with an underscore.
     """
-    names.check_identifier(name.removeprefix("_") if private else name, what)
+    names.check_identifier(name.removeprefix("_") if private and name[:2] != "__" else name, what)
     if name in (*ATTRIBUTES, *PRIVATE):
         raise KgenError(f"`{name}` cannot name {what}: every nn.Module has an attribute of that name")
     if name in taken:

@@ -19,7 +19,7 @@ from triton.runtime.jit import JITFunction
 
 from kgen.errors import KgenError
 from kgen.spec.private_names import variant_name
-from kgen.tools.problem import choices, launch_table, runtime
+from kgen.tools.problem import choices, launch_table, runtime, whole
 
 POINTERS = {
     torch.float16: "*fp16",
@@ -118,9 +118,11 @@ def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: int) -> di
     dims = description["inputs"].values()
     last = any(len(d) > 1 and isinstance(d[-1], int) and "b" in _axes(d) for d in dims)
     sizes = (COMPONENTS_LAST if last else FEATURES_LAST) | ({"b": FEW_ROWS, "n": long} if long else {})
+    every = {d for order in dims for d in _axes(order) if isinstance(d, str)}
+    sizes = whole(description, dict.fromkeys(sorted(every), long or OTHER_AXIS) | sizes)
     tensors = {}
     for name, order in description["inputs"].items():
-        extents = [d if isinstance(d, int) else sizes.get(d, long or OTHER_AXIS) for d in _axes(order)]
+        extents = [d if isinstance(d, int) else sizes[d] for d in _axes(order)]
         index = name in description["indices"]
         tensor = torch.empty(extents, dtype=torch.int64 if index else dtype, device=NOWHERE)
         tensors[name] = tensor.requires_grad_(name in description["grads"])
