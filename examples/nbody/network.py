@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]  # this folder, and that of `generated`
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `generated`, which is not part of the installed package
+sys.path.insert(0, str(Path(__file__).parent))  # also where this file is imported
 
 import plain
 import torch

@@ -2,7 +2,7 @@
 
     python examples/nbody/train.py
     python examples/nbody/train.py --task forces --steps 300
-    python examples/nbody/train.py --channels 28 --depth 3 --systems 10000 --steps 5000 --out curves.csv --plot curves.svg
+    python examples/nbody/train.py --channels 28 --depth 3 --systems 10000 --steps 5000 --out build/full.csv
     torchrun --nproc-per-node 2 examples/nbody/train.py
 
 Takes GPUs where torch finds one for each process, else the CPU, where generated functions call their references (with
