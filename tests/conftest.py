@@ -46,9 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Proofs of the kernels of another package, over more blades, are slow ones."""
+    """Proofs of packages whose kernels are those of another over more blades, as `cgenn3d` and `gcan_vga3d`, are slow."""
     for item in items:
-        if item.path.parent.parent.name == "generated" and item.path.stem in ("test_cgenn_sta", "test_cgenn5d"):
+        if item.path.parent.parent.name == "generated" and item.path.stem in ("test_cgenn_sta", "test_gcan_pga3d"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -1,7 +1,7 @@
 """Puts generated layers into CGENN's own models, and compares: results, every gradient, times.
 
     python examples/cgenn/compare.py CHECKOUT
-    python examples/cgenn/compare.py CHECKOUT --model hulls --dtype float32 --only SteerableGeometricProductLayer
+    python examples/cgenn/compare.py CHECKOUT --model o3 --dtype float32 --only SteerableGeometricProductLayer
 
 CHECKOUT is a folder with https://github.com/DavidRuhe/clifford-group-equivariant-neural-networks, whose models are
 built as they are there, with random parameters in place of the ones and zeros that some start from. Takes a GPU where
@@ -74,7 +74,6 @@ MODELS = {
     "nbody": Model("models.nbody_cggnn.NBodyCGGNN", {}, particles),  # Cl(3,0)
     "o3": Model("models.o3_cgmlp.O3CGMLP", {}, points(3, 8)),
     "lorentz": Model("models.lorentz_cggnn.LorentzCGGNN", {"normalization_init": 0}, jets),  # Cl(1,3)
-    "hulls": Model("models.hulls_cgmlp.ConvexHullCGMLP", {}, points(16, 32)),  # Cl(5,0)
 }
 
 

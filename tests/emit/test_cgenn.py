@@ -1,4 +1,4 @@
-"""CGENN's layers: modules of `cgenn2d`, `cgenn3d`, `cgenn_sta` and `cgenn5d` beside the layers in plain torch.
+"""CGENN's layers: modules of `cgenn2d`, `cgenn3d` and `cgenn_sta` beside the layers in plain torch.
 
 State dicts load, with the authors' keys and shapes; values, every gradient by name and second derivatives are the same;
 versors that are not of unit length commute with all of them. What the proofs ask of functions is asked there.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kgen.tools.comparison import launches
 
-METRICS = {"cgenn2d": (1.0, 1.0), "cgenn3d": (1.0,) * 3, "cgenn_sta": (1.0, -1.0, -1.0, -1.0), "cgenn5d": (1.0,) * 5}
+METRICS = {"cgenn2d": (1.0, 1.0), "cgenn3d": (1.0,) * 3, "cgenn_sta": (1.0, -1.0, -1.0, -1.0)}
 INPUTS, OUTPUTS = 3, 4
 Pair = tuple[Callable[[Any], nn.Module], Callable[[Any], nn.Module]]
 LAYERS: dict[str, Pair] = {  # theirs, of an algebra, and ours, of a package

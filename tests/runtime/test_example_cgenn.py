@@ -166,7 +166,7 @@ def test_a_folder_that_is_no_checkout(example: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CHECKOUT, reason="KGEN_CGENN names no checkout")
-@pytest.mark.parametrize("name", ["nbody", "o3", "lorentz", "hulls"])
+@pytest.mark.parametrize("name", ["nbody", "o3", "lorentz"])
 def test_the_authors_own_models(example: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CHECKOUT
     assert example.main([CHECKOUT, "--model", name, "--size", "2", "--repeats", "1"]) == 0
