@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Proofs of packages whose kernels are those of another over more blades, as `cgenn3d` and `gcan_vga3d`, are slow."""
+    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over more blades."""
     for item in items:
         if item.path.parent.parent.name == "generated" and item.path.stem in ("test_cgenn_sta", "test_gcan_pga3d"):
             item.add_marker(pytest.mark.slow)
