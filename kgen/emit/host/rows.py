@@ -1,8 +1,7 @@
 """The rows of launchers: what is allocated, launched, multiplied and returned, and under which conditions.
 
 In and out: frozen data. The macro of `steps.jinja` or `values.jinja` that is called as the class holds a row's text.
-Names of tensors and extents are the launcher's own; extents are products such as `B * N`. Nothing here decides
-anything.
+Names of tensors and extents are the launcher's own; extents are products such as `B * N`. Nothing is decided here.
 """
 
 from __future__ import annotations
