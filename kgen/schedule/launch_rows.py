@@ -63,6 +63,8 @@ def _row(device: Device, kernel: Kernel, template: str, only: bool) -> LaunchRow
             return _tier(device.sums if only else device.sweep, live, device)
         case _:
             row = _tier(device.tiles[_role(kernel)], live, device)
+            if not kernel.planes:  # adjacent components move together, and take more registers for it
+                row = replace(row, registers=0)
             return replace(row, resident=device.resident(live)) if kernel.kind == "row" else row
 
 
@@ -80,9 +82,10 @@ def _role(kernel: Kernel) -> str:
 
 
 def _held(kernel: Kernel) -> int:
-    """Live fields; what stores factors loads all its inputs first."""
+    """Live fields; what stores factors, or sums over rows, may load all its inputs first."""
     stores_factors = kernel.kind == "map" and any(o.tensor.dtype == MATRIX for o in kernel.stores)
-    return max(kernel.live, sum(len(t.labels) for t in kernel.inputs)) if stores_factors else kernel.live
+    eager = stores_factors or kernel.folds
+    return max(kernel.live, sum(len(t.labels) for t in kernel.inputs)) if eager else kernel.live
 
 
 def _contract(device: Device, c: Contraction, parted: bool) -> LaunchRow:

@@ -63,8 +63,9 @@ class Kernel:
 
     @property
     def planes(self) -> bool:
-        """Whether the components of all that varies along the loop lie apart."""
-        moving = [t for t in (*self.inputs, *(o.tensor for o in self.stores)) if set(self.loop) & set(t.axes)]
+        """Whether the components of all that varies along rows or the loop lie apart."""
+        along = {*self.rows, *self.loop}
+        moving = [t for t in (*self.inputs, *(o.tensor for o in self.stores)) if along & {*t.axes}]
         return not any(t.interleaved for t in moving)
 
     @property

@@ -46,9 +46,10 @@ def function(kernel_idx: int) -> Any:
 def written(kernel_idx: int, *_: Any) -> list[str]:
     """The tensors that a kernel stores into, by its text: torch would ask Triton's compiler, which wants a GPU."""
     kernel = function(kernel_idx)
-    names = re.findall(r"(?:tl\.store|_store\d+)\(\s*(\w+)", kernel.src)
-    stored = {name.rpartition("_")[0] for name in names}
-    return [name for name in kernel.arg_names if name.removesuffix("_ptr") in stored]
+    called = [kernel.fn.__globals__.get(name) for name in re.findall(r"\b(_\w+)\(", kernel.src)]
+    text = "".join(part.src for part in (kernel, *called) if hasattr(part, "src"))
+    stored = {name.rpartition("_")[0] for name in re.findall(r"(?:tl\.store|_store\d+)\(\s*(\w+)", text)}
+    return [name for name in kernel.arg_names if re.sub(r"_ptr(_\d+)?$", "", name) in stored]
 
 
 class Execution(torch.fx.Interpreter):

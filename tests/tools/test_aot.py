@@ -159,6 +159,8 @@ def test_where_spilling_is_allowed() -> None:
         assert complaints([allowed], {allowed.key: allowed}) == []
         assert complaints([replace(allowed, spill_loads=12)], {allowed.key: allowed}) != []
     assert complaints([spilling], {}) == ["vga3d.sgp sm_90 float32 spills 8 bytes"]
+    assert complaints([spilling], {ROW.key: ROW})[:1] == ["vga3d.sgp sm_90 float32 spills 8 bytes"]
+    assert complaints([spilling], {spilling.key: spilling}) == []  # as the report has it
 
 
 def test_the_checked_in_report_holds(root: Path) -> None:

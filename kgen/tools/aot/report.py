@@ -17,7 +17,7 @@ from kgen.tools.aot.resources import Resources, Widths
 
 Key = tuple[str, str, str, str]  # module, kernel, target, dtype
 GRANULE = 8  # registers are handed out in groups of eight for each thread
-TIGHT_TARGET, TIGHT_COMPONENTS = "sm_90", 16  # where and up to which size of algebra no kernel may spill
+TIGHT_TARGET, TIGHT_COMPONENTS = "sm_90", 16  # where and up to which size of algebra none may begin to spill
 MAY_SPILL = "float64"  # needs twice the registers
 SECOND_ORDER = "_double_backward"  # in names of kernels that read twice the fields, and may spill
 
@@ -134,6 +134,9 @@ def _order(r: Row) -> tuple[str, str, str, int, str]:
 def complaints(new: Iterable[Row], old: Mapping[Key, Row]) -> list[str]:
     """Why rows are not acceptable: they spill where nothing may, or need more than the report says.
 
+    What spills in the report itself was looked at when it was checked in: kernels of whole layers in 16 blades, whose
+    threads have one element each and all registers.
+
     Another version of triton is held to the first rule only: its counts differ for reasons of its own.
     """
     found = []
@@ -141,7 +144,7 @@ def complaints(new: Iterable[Row], old: Mapping[Key, Row]) -> list[str]:
         before = old.get(r.key)
         if r.note and not (before and before.note):
             found.append(f"{r}")
-        if _must_not_spill(r) and r.spills:
+        if _must_not_spill(r) and r.spills > (before.spills if before else 0):
             found.append(f"{r.module}.{r.kernel} {r.target} {r.dtype} spills {r.spill_stores} bytes")
         if before and before.triton == r.triton and not r.note and not before.note:
             found += _worse(r, before)
