@@ -5,7 +5,8 @@
 `host us` is the wall time of one call in a row of calls that nothing waits for: the time the host needs to queue the
 work. Where it exceeds the device's time, the host is what the user waits for. `device us` is the time of one call in
 a captured CUDA graph, which launches kernels without the host. Its inputs stay in the cache where they fit in it, so
-that for small sizes it lies below what a cold cache gives. `call us` is the wall time of one call in a row of calls of
+that for small sizes it lies below what a cold cache gives. `kernels` is how many kernels, copies and fills one call
+puts on the device, by torch's profiler. `call us` is the wall time of one call in a row of calls of
 which the last is waited for, whatever holds them up. Calls of ours are taken in turn, a row of each a round, so that
 they are comparable where the host is now slow, now fast; peers', which may end their process, are not.
 
@@ -44,7 +45,19 @@ from kgen.tools.bench.plan import add_peers, load_suite, select
 from kgen.tools.bench.race import DIRECTIONS, device_name, explain, label
 from kgen.tools.problem import Function, Problem, draw, load_module, runtime
 
-COLUMNS = ("case", "size", "contender", "direction", "host_us", "device_us", "call_us", "status", "device", "torch")
+COLUMNS = (
+    "case",
+    "size",
+    "contender",
+    "direction",
+    "host_us",
+    "device_us",
+    "call_us",
+    "kernels",
+    "status",
+    "device",
+    "torch",
+)
 OURS = ("x * y", "kgen", "launches", "autograd.Function")
 GRAPHS = "reduce-overhead"
 GRAPHED = (f"kgen, {GRAPHS}", f"reference, {GRAPHS}")
@@ -122,14 +135,26 @@ def device_time(call: Work, effort: Effort) -> float:
     return 1e3 * float(statistics.median(start.elapsed_time(end) for start, end in marks)) / effort.calls
 
 
+def device_kernels(call: Work) -> int:
+    """What one call puts on the device: kernels, copies and fills."""
+    call()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        call()
+        torch.cuda.synchronize()
+    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in seen.events() or ())
+
+
 def elementwise(x: torch.Tensor, y: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
     """The least that any call through torch costs: one multiplication, saved for its backward."""
     return x * y
 
 
 def plain(problem: Problem) -> Problem:
-    """The first two inputs alone, for `elementwise`."""
-    return Problem(problem.inputs[:2], problem.leaves[:2], (0, 1), (torch.randn_like(problem.inputs[0]),))
+    """The first input and another like it, for `elementwise`."""
+    inputs = problem.inputs[0], torch.randn_like(problem.inputs[0])
+    leaves = tuple(x.detach().requires_grad_() for x in inputs)
+    return Problem(inputs, leaves, (0, 1), (torch.randn_like(inputs[0]),))
 
 
 def measurements(case: Case) -> list[Measurement]:
@@ -179,6 +204,7 @@ def rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
             row |= together.get(one) or host_cells(job, {one: work})[one]
             if device.type == "cuda" and one[0] not in GRAPHED:
                 row["device_us"] = spell(device_time(work, job.effort))
+                row["kernels"] = str(device_kernels(work))
         except ImportError as missing:
             row["status"] = f"not installed: {missing}"
         except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
@@ -222,17 +248,27 @@ def write(rows: list[Row], path: Path) -> None:
 
 def table(rows: list[Row]) -> Table:
     drawn = Table(title=f"{rows[0]['case']}  {rows[0]['size']}", title_justify="left", box=None)
-    for name in COLUMNS[2:8]:
-        drawn.add_column(name.replace("_", " "), justify="right" if name.endswith("us") else "left", no_wrap=True)
+    for name in COLUMNS[2:9]:
+        figure = name.endswith("us") or name == "kernels"
+        drawn.add_column(name.replace("_", " "), justify="right" if figure else "left", no_wrap=True)
     for row in rows:
-        drawn.add_row(*(row[name][:40] for name in COLUMNS[2:8]))
+        drawn.add_row(*(row[name][:40] for name in COLUMNS[2:9]))
     return drawn
+
+
+def cells(chosen: Sequence[Case], extents: Sequence[tuple[int, int]] | None) -> list[tuple[str, Mapping[str, int]]]:
+    """Each kernel of the cases once at each b and n, or without those at each of its own sizes."""
+    if extents is None:
+        return list({(case.name, tuple(case.sizes.items())): (case.name, case.sizes) for case in chosen}.values())
+    names = dict.fromkeys(case.name for case in chosen)
+    return [(name, {"b": b, "n": n}) for b, n in extents for name in names]
 
 
 def main(
     suite: Annotated[str, typer.Option(help="The suite whose kernels and peers are taken.")] = "first",
     b: Annotated[list[int] | None, typer.Option(help="Extents of b; by default 64.")] = None,
     n: Annotated[list[int] | None, typer.Option(help="Extents of n, as many as of b; by default 64.")] = None,
+    as_declared: Annotated[bool, typer.Option(help="At the suite's own sizes, in place of b and n.")] = False,
     only: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
     peers: Annotated[Path | None, typer.Option(help="A folder of peers' packages.")] = None,
     generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
@@ -244,24 +280,22 @@ def main(
     try:
         if peers is not None:
             add_peers(peers)  # other processes start with this one's sys.path
-        cases = list(dict.fromkeys(case.name for case in select(load_suite(suite), only, {})))
+        chosen = select(load_suite(suite), only, {})
     except KgenError as mistake:
         say(str(mistake), error=True)
         raise typer.Exit(2) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows: list[Row] = []
-    for extents in zip(b or [64], n or [64], strict=True):
-        for case in cases:
-            sizes = dict(zip(("b", "n"), extents))
-            job = Job(suite, case, sizes, generated, device, Effort(calls, rounds))
-            try:
-                fresh = measure(job)
-            except Exception as failure:  # noqa: BLE001 (one case must not cost the others)
-                fresh = [lost(job, failure)]
-            rows += fresh
-            show_all(table(fresh))
-            if out is not None:
-                write(rows, out)
+    for case, sizes in cells(chosen, None if as_declared else list(zip(b or [64], n or [64], strict=True))):
+        job = Job(suite, case, dict(sizes), generated, device, Effort(calls, rounds))
+        try:
+            fresh = measure(job)
+        except Exception as failure:  # noqa: BLE001 (one case must not cost the others)
+            fresh = [lost(job, failure)]
+        rows += fresh
+        show_all(table(fresh))
+        if out is not None:
+            write(rows, out)
 
 
 if __name__ == "__main__":
