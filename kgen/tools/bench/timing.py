@@ -25,6 +25,7 @@ MINIMUM, MAXIMUM = 3 * BATCH, 200  # calls a round
 ROTATION_BYTES = 1 << 28  # of inputs in rotation: several times any second-level cache
 LARGEST_ROTATION = 64
 CYCLES_PER_SECOND = 2e9  # of an accelerator, roughly
+LEAST_WAIT = 1e-3  # seconds that the device waits for a batch
 COPY_BYTES = 1 << 30
 MATRIX = 8192  # rows and columns
 CPU_SHARE = 16  # the CPU's buffers, and its matrices' sides, are this much smaller
@@ -83,21 +84,40 @@ def sample(clock: Clock, call: Call, repeats: int) -> list[float]:
     """
     if clock.device.type == "cpu":
         return [_wall(call) for _ in range(repeats)]
-    backend = torch.get_device_module(clock.device)
+    host, size = _queued(clock.device, call), BATCH
     times: list[float] = []
-    host = 0.0
-    for _ in range(0, repeats, BATCH):
-        marks = [(backend.Event(enable_timing=True), backend.Event(enable_timing=True)) for _ in range(BATCH)]
-        backend._sleep(int(CYCLES_PER_SECOND * max(1.5 * host, 1e-3)))
-        began = time.perf_counter()
-        for start, end in marks:
-            start.record()
-            call()
-            end.record()
-        host = time.perf_counter() - began
-        backend.synchronize()
-        times += [1e3 * float(start.elapsed_time(end)) for start, end in marks]
-    return times[BATCH:] or times  # how long the host needs is known after the first batch
+    while len(times) < repeats:
+        wait = max(2 * host * size, LEAST_WAIT)
+        batch, took = _batch(clock.device, call, size, wait)
+        if took < wait or size == 1:
+            times += batch
+        else:  # the host was late, or waited itself, because the device's queue holds no more
+            size = max(1, size // 2)
+    return times
+
+
+def _batch(device: torch.device, call: Call, size: int, wait: float) -> tuple[list[float], float]:
+    """Microseconds of each of `size` calls, for which the device waits, and the seconds that queueing them took."""
+    backend = torch.get_device_module(device)
+    marks = [(backend.Event(enable_timing=True), backend.Event(enable_timing=True)) for _ in range(size)]
+    backend._sleep(int(CYCLES_PER_SECOND * wait))
+    began = time.perf_counter()
+    for start, end in marks:
+        start.record()
+        call()
+        end.record()
+    took = time.perf_counter() - began
+    backend.synchronize()
+    return [1e3 * float(start.elapsed_time(end)) for start, end in marks], took
+
+
+def _queued(device: torch.device, call: Call) -> float:
+    """Seconds that the host needs to queue a call on a device that waits for work; the median of a few."""
+    taken = []
+    for _ in range(3):
+        synchronize(device)
+        taken.append(_wall(call))
+    return 1e-6 * statistics.median(taken)
 
 
 def _wall(call: Call) -> float:
