@@ -40,6 +40,7 @@ from kgen.console import say, show_all
 from kgen.errors import KgenError
 from kgen.tools.bench import timing
 from kgen.tools.bench.cases import Case
+from kgen.tools.bench.contenders import precision
 from kgen.tools.bench.figures import spell
 from kgen.tools.bench.plan import add_peers, load_suite, select
 from kgen.tools.bench.race import DIRECTIONS, device_name, explain, label
@@ -48,6 +49,7 @@ from kgen.tools.problem import Function, Problem, draw, load_module, runtime
 COLUMNS = (
     "case",
     "size",
+    "dtype",
     "contender",
     "direction",
     "host_us",
@@ -84,11 +86,12 @@ class Job:
     generated: Path
     device: str
     effort: Effort = field(default_factory=Effort)
+    dtype: str = "float32"
 
     def load(self) -> Case:
-        """The case in fp32 and at these sizes, with the suite's peers."""
+        """The case in this dtype and at these sizes, with the suite's peers."""
         found = next(c for c in load_suite(self.suite) if c.name == self.case)
-        return Case(found.module, found.kernel, self.sizes, "float32", found.peers)
+        return Case(found.module, found.kernel, self.sizes, self.dtype, found.peers)
 
 
 def host_times(
@@ -186,9 +189,14 @@ def host_cells(job: Job, calls: Mapping[Measurement, Work]) -> dict[Measurement,
 
 def rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
     """A row for each measurement, up to the first that fails. The host's times of our own are taken in turn."""
+    with precision(job.dtype):
+        yield from _rows_of(job, wanted)
+
+
+def _rows_of(job: Job, wanted: Sequence[Measurement]) -> Iterator[Row]:
     case, device = job.load(), torch.device(job.device)
     module = load_module(job.generated / case.module)
-    problem = draw(module.KERNELS[case.kernel], job.sizes, torch.float32, device)
+    problem = draw(module.KERNELS[case.kernel], job.sizes, case.storage, device)
     ready = cache(partial(contender, case, module, problem))
 
     def call(one: Measurement) -> Work:
@@ -228,14 +236,19 @@ def measure(job: Job) -> list[Row]:
                 rows.append(row)
         except Died as death:
             rows.append({"status": explain(death)})
-    common = dict.fromkeys(COLUMNS, "") | {"case": job.case, "size": label(description, job.sizes)}
+    common = dict.fromkeys(COLUMNS, "") | {"case": job.case, "size": label(description, job.sizes), "dtype": job.dtype}
     return [common | {"contender": name, "direction": d} | row for (name, d), row in zip(wanted, rows, strict=True)]
 
 
 def lost(job: Job, failure: Exception) -> Row:
     """The row of a case that could not be set up."""
     size = " ".join(f"{axis}={extent}" for axis, extent in job.sizes.items())
-    return dict.fromkeys(COLUMNS, "") | {"case": job.case, "size": size, "status": explain(failure)}
+    return dict.fromkeys(COLUMNS, "") | {
+        "case": job.case,
+        "size": size,
+        "dtype": job.dtype,
+        "status": explain(failure),
+    }
 
 
 def write(rows: list[Row], path: Path) -> None:
@@ -247,28 +260,28 @@ def write(rows: list[Row], path: Path) -> None:
 
 
 def table(rows: list[Row]) -> Table:
-    drawn = Table(title=f"{rows[0]['case']}  {rows[0]['size']}", title_justify="left", box=None)
-    for name in COLUMNS[2:9]:
+    drawn = Table(title=f"{rows[0]['case']}  {rows[0]['size']}  {rows[0]['dtype']}", title_justify="left", box=None)
+    for name in COLUMNS[3:10]:
         figure = name.endswith("us") or name == "kernels"
         drawn.add_column(name.replace("_", " "), justify="right" if figure else "left", no_wrap=True)
     for row in rows:
-        drawn.add_row(*(row[name][:40] for name in COLUMNS[2:9]))
+        drawn.add_row(*(row[name][:40] for name in COLUMNS[3:10]))
     return drawn
 
 
-def cells(chosen: Sequence[Case], extents: Sequence[tuple[int, int]] | None) -> list[tuple[str, Mapping[str, int]]]:
-    """Each kernel of the cases once at each b and n, or without those at each of its own sizes."""
+def cells(chosen: Sequence[Case], extents: Sequence[tuple[int, int]] | None) -> list[tuple[str, dict[str, int], str]]:
+    """Each kernel of the cases once at each b and n in fp32, or without those as often as the suite has it."""
     if extents is None:
-        return list({(case.name, tuple(case.sizes.items())): (case.name, case.sizes) for case in chosen}.values())
+        return [(case.name, dict(case.sizes), case.dtype) for case in chosen]
     names = dict.fromkeys(case.name for case in chosen)
-    return [(name, {"b": b, "n": n}) for b, n in extents for name in names]
+    return [(name, {"b": b, "n": n}, "float32") for b, n in extents for name in names]
 
 
 def main(
     suite: Annotated[str, typer.Option(help="The suite whose kernels and peers are taken.")] = "first",
     b: Annotated[list[int] | None, typer.Option(help="Extents of b; by default 64.")] = None,
     n: Annotated[list[int] | None, typer.Option(help="Extents of n, as many as of b; by default 64.")] = None,
-    as_declared: Annotated[bool, typer.Option(help="At the suite's own sizes, in place of b and n.")] = False,
+    as_declared: Annotated[bool, typer.Option(help="As the suite has them: sizes, and tf32 or fp32.")] = False,
     only: Annotated[str, typer.Option(help="Only cases whose name contains this.")] = "",
     peers: Annotated[Path | None, typer.Option(help="A folder of peers' packages.")] = None,
     generated: Annotated[Path, typer.Option(help="The folder of generated modules.")] = Path("generated"),
@@ -276,7 +289,7 @@ def main(
     calls: Annotated[int, typer.Option(help="Calls that are queued between two waits.")] = Effort().calls,
     rounds: Annotated[int, typer.Option(help="Of which a figure is the median.")] = Effort().rounds,
 ) -> None:
-    """Host time and device time of single calls, forward and forward+backward, in fp32."""
+    """Host time and device time of single calls, forward and forward+backward."""
     try:
         if peers is not None:
             add_peers(peers)  # other processes start with this one's sys.path
@@ -286,8 +299,8 @@ def main(
         raise typer.Exit(2) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rows: list[Row] = []
-    for case, sizes in cells(chosen, None if as_declared else list(zip(b or [64], n or [64], strict=True))):
-        job = Job(suite, case, dict(sizes), generated, device, Effort(calls, rounds))
+    for case, sizes, dtype in cells(chosen, None if as_declared else list(zip(b or [64], n or [64], strict=True))):
+        job = Job(suite, case, sizes, generated, device, Effort(calls, rounds), dtype)
         try:
             fresh = measure(job)
         except Exception as failure:  # noqa: BLE001 (one case must not cost the others)

@@ -110,16 +110,17 @@ def test_csv_is_complete_after_every_case(
     out = tmp_path / "results" / "gpu.csv"
     with pytest.raises(KeyboardInterrupt):
         overhead.main(suite, b=[5, 3, 7], n=[2, 2, 2], out=out)
-    rows = ["vga2d.sgp,b=5 n=2,,,,,,,failed: KeyError: 'sgp',,", "vga2d.sgp,b=3 n=2,,,,,,,ok,,"]
+    rows = ["vga2d.sgp,b=5 n=2,float32,,,,,,,failed: KeyError: 'sgp',,", "vga2d.sgp,b=3 n=2,,,,,,,,ok,,"]
     assert out.read_text(encoding="utf-8").splitlines() == [",".join(overhead.COLUMNS), *rows]
     assert "failed: KeyError" in capsys.readouterr().out
 
 
 def test_cells_of_a_suite() -> None:
-    """Each kernel once at each size: that of the command line, or all that the suite has."""
-    cases = [Case("vga2d", "sgp", {"b": b, "n": 2}, dtype) for b in (3, 4) for dtype in ("float32", "bfloat16")]
-    assert overhead.cells(cases, [(5, 6)]) == [("vga2d.sgp", {"b": 5, "n": 6})]
-    assert overhead.cells(cases, None) == [("vga2d.sgp", {"b": b, "n": 2}) for b in (3, 4)]
+    """Each kernel once at each size of the command line in fp32, or all that the suite has."""
+    cases = [Case("vga2d", "sgp", {"b": b, "n": 2}, dtype) for b in (3, 4) for dtype in ("float32", "tf32")]
+    assert overhead.cells(cases, [(5, 6)]) == [("vga2d.sgp", {"b": 5, "n": 6}, "float32")]
+    own = [("vga2d.sgp", {"b": b, "n": 2}, dtype) for b in (3, 4) for dtype in ("float32", "tf32")]
+    assert overhead.cells(cases, None) == own
 
 
 def test_without_kernels_there_is_nothing_to_measure(monkeypatch: pytest.MonkeyPatch) -> None:
