@@ -143,7 +143,8 @@ KERNELS = {
         "grades": {"x": (0, 1, 2), "out": (0, 1, 2)},
         "group": "pin",
         "products": True,
-        "spec": "00991423bb0b",
+        "narrow": True,
+        "spec": "18fbf2789d28",
     },
 }
 

@@ -147,7 +147,8 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3), "out": (0, 1, 2, 3)},
         "group": "pin",
         "products": True,
-        "spec": "3437bc609cb3",
+        "narrow": True,
+        "spec": "1b939f25a25a",
     },
 }
 

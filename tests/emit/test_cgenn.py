@@ -188,10 +188,10 @@ def test_initial_values_are_the_authors() -> None:
 
 
 def test_the_specs_differ_in_their_algebra_alone() -> None:
-    """And in what is left to the reference."""
+    """And in what is left to the reference, and what has kernels for few channels: 16 blades do not fit a thread."""
     texts = set()
     for name in METRICS:
         text = (ROOT / "specs" / f"{name}.yaml").read_text(encoding="utf-8")
-        text = re.sub(r"\n    order: 1  # .*", "", text.replace(name, "NAME"))
+        text = re.sub(r"\n    (order: 1|narrow: true)  # .*", "", text.replace(name, "NAME"))
         texts.add(re.sub(r"Cl\(\d,\d\)|signature: .*", "", text))
     assert len(texts) == 1
