@@ -349,7 +349,7 @@ def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
 
 
 def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of geometric_product: The geometric product of two multivectors, feature by feature."""
+    """geometric_product in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y)
     x, y = _ref_upcast(x, y)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -360,9 +360,7 @@ def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of sgp: The steerable geometric product: every way in which a grade of x and a grade of y make a
-    grade of the result has a weight of its own, learned per feature.
-    """
+    """sgp in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -376,10 +374,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
 def fused_gelu_sgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_sgp_norm: A layer in one pass: both inputs gated by their scalar part, the
-    weighted geometric product, and an RMS norm of each grade over the features, by the metric's own squares so
-    that the action of unit versors commutes with it.
-    """
+    """fused_gelu_sgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))

@@ -312,9 +312,7 @@ def _ref_involute(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
 
 
 def mv_linear_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_linear: CGENN's MVLinear: a linear map with a matrix for each grade, and a bias on the
-    scalar. out_m = bias_m + sum over n and grades g of weight_mng <x_n>_g (models/modules/linear.py)
-    """
+    """mv_linear in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]
@@ -326,9 +324,7 @@ def mv_linear_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) 
 
 
 def mv_linear_of_channels_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_linear_of_channels: CGENN's MVLinear with subspaces=False: one matrix for all grades, as
-    its models embed inputs. out_m = bias_m + sum over n of weight_mn x_n (models/modules/linear.py)
-    """
+    """mv_linear_of_channels in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]
@@ -340,10 +336,7 @@ def mv_linear_of_channels_oracle(x: torch.Tensor, weight: torch.Tensor, bias: to
 
 
 def mv_silu_oracle(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_silu: CGENN's MVSiLU: each grade gated by its squared norm, of any sign, the scalar by
-    itself. out = sum over grades g of sigmoid(a_g q_g + b_g) x_g, where q_0 = x_0 and else q_g = <x_g ~x_g>_0
-    (models/modules/mvsilu.py, invariant='mag2')
-    """
+    """mv_silu in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, a, b)
     x, a, b = _ref_upcast(x, a, b)
     lead = x.shape[: x.ndim - 2]
@@ -364,10 +357,7 @@ def mv_silu_oracle(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.T
 
 
 def mv_silu_of_norms_oracle(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_silu_of_norms: CGENN's MVSiLU with invariant='norm': each grade gated by its norm, the
-    scalar by itself. out = sum over grades g of sigmoid(a_g q_g + b_g) x_g, where q_0 = x_0 and else q_g =
-    |x_g|, |x| = (<x ~x>_0^2 + 1e-16)^(1/4) (models/modules/mvsilu.py, invariant='norm')
-    """
+    """mv_silu_of_norms in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, a, b)
     x, a, b = _ref_upcast(x, a, b)
     lead = x.shape[: x.ndim - 2]
@@ -394,10 +384,7 @@ def mv_silu_of_norms_oracle(x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -
 
 
 def grade_normalization_oracle(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of grade_normalization: CGENN's NormalizationLayer: each grade over a mean of one and its norm,
-    whose weight is learned. out = sum over grades g of x_g / (s(a_g) (|x_g| - 1) + 1 + 1e-6), where s is the
-    sigmoid and |x| = (<x ~x>_0^2 + 1e-16)^(1/4) (models/modules/normalization.py)
-    """
+    """grade_normalization in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, a)
     x, a = _ref_upcast(x, a)
     lead = x.shape[: x.ndim - 2]
@@ -433,10 +420,7 @@ def grade_normalization_oracle(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor
 
 
 def mv_layer_norm_oracle(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_layer_norm: CGENN's MVLayerNorm: all channels over the mean of their norms, times a gain
-    for each. out_n = a_n x_n / (1e-6 + mean over n of |x_n|), where |x| = (<x ~x>_0^2 + 1e-16)^(1/4)
-    (models/modules/mvlayernorm.py)
-    """
+    """mv_layer_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, a)
     x, a = _ref_upcast(x, a)
     lead = x.shape[: x.ndim - 2]
@@ -458,12 +442,7 @@ def steerable_product_layer_oracle(
     left: torch.Tensor,
     left_bias: torch.Tensor,
 ) -> torch.Tensor:
-    """Torch oracle of steerable_product_layer: CGENN's SteerableGeometricProductLayer: x times a linear map of x
-    that is normed, with a weight for each path, plus another linear map of x, out = (left x + left_bias + sum
-    over grades i, j, k of weight_ijk <x_i r_k>_j) / sqrt(2), where r_k = y_k / (s(a_k) (|y_k| - 1) + 1 + 1e-6)
-    and y = right x. left and right have a matrix for each grade, s is the sigmoid, |x| = (<x ~x>_0^2 +
-    1e-16)^(1/4) (models/modules/gp.py)
-    """
+    """steerable_product_layer in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, a, right, left, left_bias)
     x, weight, a, right, left, left_bias = _ref_upcast(x, weight, a, right, left, left_bias)
     lead = x.shape[: x.ndim - 2]
@@ -517,12 +496,7 @@ def fully_connected_product_layer_oracle(
     left: torch.Tensor,
     left_bias: torch.Tensor,
 ) -> torch.Tensor:
-    """Torch oracle of fully_connected_product_layer: CGENN's FullyConnectedSteerableGeometricProductLayer: a
-    product as in the steerable layer, with a weight for each path and each pair of channels, out_m = ((left x)_m
-    + left_bias_m + sum over n and grades i, j, k of weight_mnijk <x_ni r_nk>_j) / sqrt(2), where r_k = y_k /
-    (s(a_k) (|y_k| - 1) + 1 + 1e-6) and y = right x. left and right have a matrix for each grade, s is the
-    sigmoid, |x| = (<x ~x>_0^2 + 1e-16)^(1/4) (models/modules/fcgp.py)
-    """
+    """fully_connected_product_layer in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, a, right, left, left_bias)
     x, weight, a, right, left, left_bias = _ref_upcast(x, weight, a, right, left, left_bias)
     lead = x.shape[: x.ndim - 2]
@@ -578,13 +552,7 @@ def cemlp_block_oracle(
     left_bias: torch.Tensor,
     gain: torch.Tensor,
 ) -> torch.Tensor:
-    """Torch oracle of cemlp_block: A block of CGENN's CEMLP in one call: MVLinear, MVSiLU,
-    SteerableGeometricProductLayer and MVLayerNorm, in this order, h = linear x + linear_bias, z = sum over
-    grades g of s(a_g q_g + b_g) h_g, where q_0 = h_0 and else q_g = <h_g ~h_g>_0, r_k = y_k / (s(norm_k) (|y_k|
-    - 1) + 1 + 1e-6), where y = right z, p = (left z + left_bias + sum over grades i, j, k of weight_ijk <z_i
-    r_k>_j) / sqrt(2), out_m = gain_m p_m / (1e-6 + mean over m of |p_m|). linear, left and right have a matrix
-    for each grade, s is the sigmoid, |x| = (<x ~x>_0^2 + 1e-16)^(1/4) (models/nbody_cggnn.py)
-    """
+    """cemlp_block in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, linear, linear_bias, a, b, weight, norm, right, left, left_bias, gain)
     x, linear, linear_bias, a, b, weight, norm, right, left, left_bias, gain = _ref_upcast(
         x, linear, linear_bias, a, b, weight, norm, right, left, left_bias, gain

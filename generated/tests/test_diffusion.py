@@ -97,9 +97,7 @@ def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
 def spatial_diffusion_oracle(
     x: torch.Tensor, basis: torch.Tensor, mass: torch.Tensor, evalues: torch.Tensor, times: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Torch oracle of spatial_diffusion: Heat diffusion of every channel for a time of its own. The signal goes
-    into the eigenbasis by the mass-weighted inner product, decays there by exp(-evalue * time), and comes back.
-    """
+    """spatial_diffusion in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, times)
     x, basis, mass, evalues, times = _ref_upcast(x, basis, mass, evalues, times)
     x = x[:, :, None]  # v, c, 1
@@ -116,9 +114,7 @@ def spatial_diffusion_oracle(
 def batched_spatial_diffusion_oracle(
     x: torch.Tensor, basis: torch.Tensor, mass: torch.Tensor, evalues: torch.Tensor, times: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Torch oracle of batched_spatial_diffusion: The diffusion of several meshes at once. Meshes are padded to one
-    number of vertices with zero mass: what x is there does not matter, and what comes out there is for a mask.
-    """
+    """batched_spatial_diffusion in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, times)
     x, basis, mass, evalues, times = _ref_upcast(x, basis, mass, evalues, times)
     lead, (x, basis, mass, evalues) = _ref_broadcast((x, 2), (basis, 2), (mass, 1), (evalues, 1))
@@ -139,10 +135,7 @@ def batched_spatial_diffusion_oracle(
 def spatial_gradients_oracle(
     x_slope: torch.Tensor, y_slope: torch.Tensor, a_real: torch.Tensor, a_imaginary: torch.Tensor
 ) -> torch.Tensor:
-    """Torch oracle of spatial_gradients: Features of the spatial gradients, which tell directions apart: tanh of
-    the real part of the inner product of each gradient, a complex number in the tangent plane, with a learned
-    complex combination of all channels' gradients at the vertex.
-    """
+    """spatial_gradients in plain torch, over a dense table of products."""
     dtype = _ref_promote(x_slope, y_slope, a_real, a_imaginary)
     x_slope, y_slope, a_real, a_imaginary = _ref_upcast(x_slope, y_slope, a_real, a_imaginary)
     x_slope = x_slope[:, :, None]  # v, c, 1

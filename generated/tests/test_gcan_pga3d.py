@@ -233,9 +233,7 @@ def _ref_involute(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
 
 
 def group_action_oracle(x: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of group_action: The group action layer: y_o = sum over i of w_oi (k_oi x_i ~k_oi), for
-    multivectors of all grades. Its motors k are not normalised: a motor of norm s scales what it moves by s^2.
-    """
+    """group_action in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, action, weight)
     x, action, weight = _ref_upcast(x, action, weight)
     lead = x.shape[: x.ndim - 2]
@@ -249,9 +247,7 @@ def group_action_oracle(x: torch.Tensor, action: torch.Tensor, weight: torch.Ten
 def point_action_oracle(
     x: torch.Tensor, action: torch.Tensor, weight: torch.Tensor, embed: torch.Tensor
 ) -> torch.Tensor:
-    """Torch oracle of point_action: The group action layer on points, which are trivectors given by e012, e013 and
-    e023. Their part on e123, the point's weight, is learned for each feature, so that translations move them.
-    """
+    """point_action in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, action, weight, embed)
     x, action, weight, embed = _ref_upcast(x, action, weight, embed)
     lead = x.shape[: x.ndim - 2]
@@ -273,9 +269,7 @@ def point_action_oracle(
 
 
 def multivector_act_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of multivector_act: The multivector activation: x times the logistic function of a linear
-    function of its components, which is learned for each feature.
-    """
+    """multivector_act in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]
@@ -306,9 +300,7 @@ def multivector_act_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
 
 
 def multivector_act_sum_oracle(x: torch.Tensor, *, averaged: bool) -> torch.Tensor:
-    """Torch oracle of multivector_act_sum: The multivector activation without weights, of the sum of the components
-    or of their mean.
-    """
+    """multivector_act_sum in plain torch, over a dense table of products."""
     dtype = _ref_promote(x)
     (x,) = _ref_upcast(x)
     lead = x.shape[: x.ndim - 2]
@@ -337,7 +329,7 @@ def multivector_act_sum_oracle(x: torch.Tensor, *, averaged: bool) -> torch.Tens
 
 
 def point_act_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of point_act: The multivector activation of points, which are given by e012, e013 and e023."""
+    """point_act in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]

@@ -233,9 +233,7 @@ def _ref_involute(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
 
 
 def group_action_oracle(x: torch.Tensor, action: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of group_action: The group action layer: y_o = sum over i of w_oi (k_oi x_i ~k_oi), for
-    multivectors of all grades. Its rotors k are not normalised: a rotor of norm s scales what it turns by s^2.
-    """
+    """group_action in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, action, weight)
     x, action, weight = _ref_upcast(x, action, weight)
     lead = x.shape[: x.ndim - 2]
@@ -256,10 +254,7 @@ def vector_action_oracle(
     *,
     eps: float,
 ) -> torch.Tensor:
-    """Torch oracle of vector_action: The group action layer on vectors, whose rotors are normalised: y_o = sum over
-    i of w_oi (k_oi x_i ~k_oi + eps x_i) / (|k_oi|^2 + eps). k is a quaternion by its four numbers, k0 of its
-    real part. A filter of cliffordlayers' rotational convolution is this at each of its places.
-    """
+    """vector_action in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, k0, k1, k2, k3, weight)
     x, k0, k1, k2, k3, weight = _ref_upcast(x, k0, k1, k2, k3, weight)
     lead = x.shape[: x.ndim - 2]
@@ -284,9 +279,7 @@ def vector_action_oracle(
 
 
 def vector_act_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of vector_act: The multivector activation of vectors: x times the logistic function of a linear
-    function of its components, which is learned for each feature.
-    """
+    """vector_act in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]
@@ -303,9 +296,7 @@ def vector_act_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor)
 
 
 def vector_act_sum_oracle(x: torch.Tensor, *, averaged: bool) -> torch.Tensor:
-    """Torch oracle of vector_act_sum: The multivector activation of vectors without weights, of their components'
-    sum or mean.
-    """
+    """vector_act_sum in plain torch, over a dense table of products."""
     dtype = _ref_promote(x)
     (x,) = _ref_upcast(x)
     lead = x.shape[: x.ndim - 2]

@@ -206,9 +206,7 @@ def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
 
 
 def message_oracle(x: torch.Tensor, gate: torch.Tensor, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of message: Each edge multiplies what its source has with what its target has, weighs the
-    product with an invariant of its own, and adds it to the target.
-    """
+    """message in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, gate)
     x, gate = _ref_upcast(x, gate)
     x = x[None]  # 1, v, n, blade
@@ -222,10 +220,7 @@ def message_oracle(x: torch.Tensor, gate: torch.Tensor, source: torch.Tensor, ta
 def weighted_message_oracle(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, source: torch.Tensor, target: torch.Tensor
 ) -> torch.Tensor:
-    """Torch oracle of weighted_message: Messages by a steerable geometric product: every way in which a grade of
-    the source and a grade of the target make a grade of the message has a weight of its own, learned per
-    channel.
-    """
+    """weighted_message in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, gate, weight)
     x, gate, weight = _ref_upcast(x, gate, weight)
     x = x[None]  # 1, v, n, blade
@@ -240,9 +235,7 @@ def weighted_message_oracle(
 def gated_message_oracle(
     x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, source: torch.Tensor, target: torch.Tensor
 ) -> torch.Tensor:
-    """Torch oracle of gated_message: The same, where each message is gated by its own scalar part before it is
-    added, so that it is no product of what its target has with a sum.
-    """
+    """gated_message in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, gate, weight)
     x, gate, weight = _ref_upcast(x, gate, weight)
     x = x[None]  # 1, v, n, blade

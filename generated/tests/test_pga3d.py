@@ -320,7 +320,7 @@ def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
 
 
 def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of geometric_product: The geometric product of two multivectors, feature by feature."""
+    """geometric_product in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y)
     x, y = _ref_upcast(x, y)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -331,9 +331,7 @@ def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of sgp: The steerable geometric product: every way in which a grade of x and a grade of y make a
-    grade of the result has a weight of its own, learned per feature.
-    """
+    """sgp in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -347,10 +345,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
 def fused_gelu_sgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_sgp_norm: A layer in one pass: both inputs gated by their scalar part, the
-    weighted geometric product, and an RMS norm of each grade over the features, by the metric's own squares so
-    that the action of unit versors commutes with it.
-    """
+    """fused_gelu_sgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -365,9 +360,7 @@ def fused_gelu_sgp_norm_oracle(
 
 
 def motor_action_oracle(m: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of motor_action: Moves each point, a trivector, by its own motor, m x ~m. A motor is a rotation
-    and a translation along its axis; it is not normalised here.
-    """
+    """motor_action in plain torch, over a dense table of products."""
     dtype = _ref_promote(m, x)
     m, x = _ref_upcast(m, x)
     lead, (m, x) = _ref_broadcast((m, 2), (x, 2))
@@ -378,7 +371,7 @@ def motor_action_oracle(m: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def motor_action_shared_oracle(m: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of motor_action_shared: Moves all points of a sample by the one motor of that sample."""
+    """motor_action_shared in plain torch, over a dense table of products."""
     dtype = _ref_promote(m, x)
     m, x = _ref_upcast(m, x)
     lead, (m, x) = _ref_broadcast((m, 1), (x, 2))
@@ -391,10 +384,7 @@ def motor_action_shared_oracle(m: torch.Tensor, x: torch.Tensor) -> torch.Tensor
 def fused_gelu_fcgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_fcgp_norm: A fully connected layer: both inputs gated by their scalar part, the
-    geometric product with a weight for each path and each pair of input and output features, and an RMS norm of
-    each grade.
-    """
+    """fused_gelu_fcgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -409,9 +399,7 @@ def fused_gelu_fcgp_norm_oracle(
 
 
 def mv_linear_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_linear: A linear map of the features with a matrix for each grade; the bias is a
-    multivector, too. Where only its scalar is other than zero, rotations and reflections commute with the map.
-    """
+    """mv_linear in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]

@@ -289,7 +289,7 @@ def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
 
 
 def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of geometric_product: The geometric product of two multivectors, feature by feature."""
+    """geometric_product in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y)
     x, y = _ref_upcast(x, y)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -300,9 +300,7 @@ def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of sgp: The steerable geometric product: every way in which a grade of x and a grade of y make a
-    grade of the result has a weight of its own, learned per feature.
-    """
+    """sgp in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -316,10 +314,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
 def fused_gelu_sgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_sgp_norm: A layer in one pass: both inputs gated by their scalar part, the
-    weighted geometric product, and an RMS norm of each grade over the features, by the metric's own squares so
-    that the action of unit versors commutes with it.
-    """
+    """fused_gelu_sgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -336,10 +331,7 @@ def fused_gelu_sgp_norm_oracle(
 def fused_gelu_fcgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_fcgp_norm: A fully connected layer: both inputs gated by their scalar part, the
-    geometric product with a weight for each path and each pair of input and output features, and an RMS norm of
-    each grade.
-    """
+    """fused_gelu_fcgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     lead, (x, y) = _ref_broadcast((x, 2), (y, 2))
@@ -354,9 +346,7 @@ def fused_gelu_fcgp_norm_oracle(
 
 
 def mv_linear_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_linear: A linear map of the features with a matrix for each grade; the bias is a
-    multivector, too. Where only its scalar is other than zero, rotations and reflections commute with the map.
-    """
+    """mv_linear in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     lead = x.shape[: x.ndim - 2]

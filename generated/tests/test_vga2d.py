@@ -282,7 +282,7 @@ def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
 
 
 def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of geometric_product: The geometric product of two multivectors, feature by feature."""
+    """geometric_product in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y)
     x, y = _ref_upcast(x, y)
     x = x.movedim(0, -1)  # b, n, blade
@@ -292,9 +292,7 @@ def geometric_product_oracle(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of sgp: The steerable geometric product: every way in which a grade of x and a grade of y make a
-    grade of the result has a weight of its own, learned per feature.
-    """
+    """sgp in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     x = x.movedim(0, -1)  # b, n, blade
@@ -307,9 +305,7 @@ def sgp_oracle(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor) -> torch.
 def fused_gelu_sgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_sgp_norm: A layer in one pass: both inputs gated by their scalar part, the
-    weighted geometric product, and an RMS norm of each grade over the features.
-    """
+    """fused_gelu_sgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     x = x.movedim(0, -1)  # b, n, blade
@@ -325,10 +321,7 @@ def fused_gelu_sgp_norm_oracle(
 def fused_gelu_fcgp_norm_oracle(
     x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, *, normalize: bool, eps: float
 ) -> torch.Tensor:
-    """Torch oracle of fused_gelu_fcgp_norm: A fully connected layer: both inputs gated by their scalar part, the
-    geometric product with a weight for each path and each pair of input and output features, and an RMS norm of
-    each grade.
-    """
+    """fused_gelu_fcgp_norm in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, y, weight)
     x, y, weight = _ref_upcast(x, y, weight)
     x = x.movedim(0, -1)[:, :, None]  # b, n, 1, blade
@@ -342,9 +335,7 @@ def fused_gelu_fcgp_norm_oracle(
 
 
 def mv_linear_oracle(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """Torch oracle of mv_linear: A linear map of the features with a matrix for each grade; the bias is a
-    multivector, too. Where only its scalar is other than zero, rotations and reflections commute with the map.
-    """
+    """mv_linear in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, weight, bias)
     x, weight, bias = _ref_upcast(x, weight, bias)
     x = x.movedim(0, -1)[:, :, None]  # b, n, 1, blade
@@ -363,9 +354,7 @@ def layer_oracle(
     normalize: bool,
     eps: float,
 ) -> torch.Tensor:
-    """Torch oracle of layer: flash-clifford's layer in one call: a grade-wise linear map, both x and its image
-    gated by their scalar part, their weighted product, and an RMS norm of each grade over the features.
-    """
+    """layer in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, gp_weight, linear_weight, linear_bias)
     x, gp_weight, linear_weight, linear_bias = _ref_upcast(x, gp_weight, linear_weight, linear_bias)
     x = x.movedim(0, -1)[:, :, None]  # b, n, 1, blade
@@ -389,9 +378,7 @@ def fc_layer_oracle(
     normalize: bool,
     eps: float,
 ) -> torch.Tensor:
-    """Torch oracle of fc_layer: The layer whose product has a weight for each path and each pair of input and
-    output features.
-    """
+    """fc_layer in plain torch, over a dense table of products."""
     dtype = _ref_promote(x, gp_weight, linear_weight, linear_bias)
     x, gp_weight, linear_weight, linear_bias = _ref_upcast(x, gp_weight, linear_weight, linear_bias)
     x = x.movedim(0, -1)[:, :, None, None]  # b, n, 1, 1, blade

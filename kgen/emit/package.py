@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from textwrap import shorten
+from textwrap import shorten, wrap
 from typing import Any
 
 from kgen.compiler import template_folder
@@ -32,7 +32,7 @@ from kgen.emit.nn.torch_modules import module_rows
 from kgen.emit.text.banner import BANNER, banner, source_name
 from kgen.emit.text.constants import algebra, description, weights_of
 from kgen.emit.text.conventions import weights
-from kgen.emit.text.docstrings import formula, title
+from kgen.emit.text.docstrings import formula
 from kgen.emit.text.render import render
 from kgen.emit.text.tidy import LINE_LENGTH, exploded, laid_out, tidy
 from kgen.emit.variants import variants_of, work_of
@@ -89,9 +89,11 @@ def _refuse_unused(kernel: Kernel, variants: Sequence[Variant]) -> None:
         raise KgenError(f"`{kernel.name}` has a precision, but no matrix product", kernel.mark, hint)
 
 
-def _header(spec: Spec, title: str, kernel: str = "", graph: str = "", seal: bool = True) -> dict[str, str]:
+def _header(
+    spec: Spec, title: str, kernel: str = "", graph: str = "", seal: bool = True, doc: str = ""
+) -> dict[str, str]:
     made = stamp.line(graph or spec.part(kernel), source_name(spec.path), "graph" if graph else "spec", seal)
-    return {"title": shorten(title, TITLE, placeholder=" …"), "banner": banner(spec.path), "stamp": made}
+    return {"title": shorten(title, TITLE, placeholder=" …"), "banner": banner(spec.path), "stamp": made, "doc": doc}
 
 
 def _finished(template: str, **rows: Any) -> str:
@@ -119,15 +121,28 @@ def _index(spec: Spec) -> str:
         offered[f".{RUNTIME}.weights"] = {name: name for name in converters}
     constants = algebra(spec)
     names = [name for found in offered.values() for name in found] + re.findall(r"^(\w+) = ", constants, re.MULTILINE)
-    head = f"{spec.name}: {spec.doc.strip().splitlines()[0]}" if spec.doc else spec.name
+    head, doc = _summary(spec)
     imports = "\n".join(_imports(module, found) for module, found in sorted(offered.items()))
     return _finished(
         "index",
-        h=_header(spec, head, seal=False),
+        h=_header(spec, head, seal=False, doc=doc),
         imports=laid_out(imports).strip(),
         names=sorted(names),
         constants=laid_out(constants),
     )
+
+
+def _summary(spec: Spec) -> tuple[str, str]:
+    """The first line of the package's docstring, and what follows: what the spec says, its first sentence apart."""
+    paragraphs = [" ".join(part.split()) for part in spec.doc.strip().split("\n\n")]
+    first, rest = (*re.split(r"(?<=\.) (?=[A-Z])", paragraphs[0], maxsplit=1), "")[:2]  # not behind "et al."
+    head = f"{spec.name}: {first.rstrip('.')}."
+    if first and len(head) <= TITLE:
+        paragraphs[0] = rest
+    else:
+        head = f"{spec.name}: what the package offers."
+    filled = ("\n".join(wrap(part, LINE_LENGTH, break_on_hyphens=False)) for part in paragraphs if part)
+    return head, "\n\n".join(filled)
 
 
 def _has_paths(spec: Spec) -> bool:
@@ -196,7 +211,7 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
     imports = "\n".join(_imports(module, found) for module, found in sorted(wanted.items()) if found)
     return _finished(
         "function",
-        h=_header(spec, f"{kernel.name}: {title(kernel)}", kernel.name),
+        h=_header(spec, f"{kernel.name}: the function, its torch reference and its operators.", kernel.name),
         imports=laid_out(imports).strip(),
         description=exploded("_describe(", description(spec, kernel, work_of(variants), files), ")").strip(),
         reference=text,

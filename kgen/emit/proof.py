@@ -46,6 +46,7 @@ def proof(spec: Spec) -> str:
             "title": f"Proof of {spec.name}: each kernel and all its derivatives against plain torch.",
             "banner": banner(spec.path),
             "stamp": stamp.line(spec.part(), source_name(spec.path), seal=False),
+            "doc": "",
         },
         algebra=_algebra(spec) if spec.algebra else None,
         kernels=laid_out(f"KERNELS = {described!r}"),

@@ -9,7 +9,6 @@ other tables, and `results` tells the proof what shapes to expect.
 import ast
 from collections.abc import Iterator
 from dataclasses import replace
-from textwrap import wrap
 
 from kgen.errors import KgenError
 from kgen.reference.body import Evaluator
@@ -22,7 +21,6 @@ from kgen.spec.body import parse_body
 from kgen.spec.model import Argument, Kernel, Option, Spec
 from kgen.wording import counted
 
-WIDTH = 120
 CONTRACTIONS = ("_ref_fcgp(", "_ref_mv_linear(", "_ref_contract(")
 
 
@@ -64,11 +62,8 @@ class Function:
         )
 
     def _docstring(self) -> list[str]:
-        printable = "".join(c if c.isprintable() else " " for c in self.kernel.doc.replace('"', "'"))
-        title = f"Torch {self.suffix} of {self.kernel.name}: {' '.join(printable.split())}"
-        lines = wrap(title.rstrip(": "), WIDTH - 11)
-        lines = [line.replace("\\", "\\\\") for line in lines]
-        return [f'"""{lines[0]}"""'] if len(lines) == 1 else [f'"""{lines[0]}', *lines[1:], '"""']
+        what = "differentiable to any order" if self.suffix == "reference" else "over a dense table of products"
+        return [f'"""{self.kernel.name} in plain torch, {what}."""']
 
     def _statements(self) -> list[str]:
         """The body's lines."""

@@ -1,6 +1,5 @@
 """The clock of an accelerator, on one that is simulated: a queue of so many launches, and a host that fills it."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +56,7 @@ class Event:
 def device(monkeypatch: pytest.MonkeyPatch) -> Accelerator:
     simulated = Accelerator()
     monkeypatch.setattr(torch, "get_device_module", lambda device: simulated)
-    monkeypatch.setattr(time, "perf_counter", lambda: simulated.now)
+    monkeypatch.setattr("time.perf_counter", lambda: simulated.now)
     return simulated
 
 

@@ -75,7 +75,7 @@ class Equations:
             terms = merged(self._terms(node, top=not reduction and self.variables.get(node, name) == name), shown)
             kind = kinds.setdefault(frozenset(terms), terms)
             kind |= {term: common(kind[term], factor) for term, factor in terms.items()}
-        text = alternatives([{shown[term]: f for term, f in terms.items()} for terms in kinds.values()])
+        text = alternatives([{shown[term]: f for term, f in terms.items()} for terms in kinds.values()], name)
         return f"{reduction}({text})" if reduction else text
 
     def _terms(self, node: Node, top: bool = False) -> Terms:

@@ -66,8 +66,11 @@ def _plain(atom: str) -> str:
     return BEFORE.sub("", atom) if atom.startswith(("sum_", "max_")) else atom
 
 
-def alternatives(kinds: Sequence[Terms]) -> str:
-    """What components are: the terms of the largest kind, in brackets those that others lack; else one or the other."""
+def alternatives(kinds: Sequence[Terms], own: str = "") -> str:
+    """What components are: the terms of the largest kind, in brackets those that others lack; else one or the other.
+
+    Where that is too much to read it is what they are made of; of the variable itself, `own`, none is made.
+    """
     every: Terms = {}
     for terms in kinds:
         every |= {term: common(every.get(term, factor), factor) for term, factor in terms.items()}
@@ -78,7 +81,7 @@ def alternatives(kinds: Sequence[Terms]) -> str:
         text += "".join(f" [{term.strip()}]" for term in some)
     else:
         text = " or ".join(dict.fromkeys(map(spelled, kinds)))
-    return text if len(kinds) <= MOST_KINDS and len(text) <= LONGEST else function(every)
+    return text if len(kinds) <= MOST_KINDS and len(text) <= LONGEST else function(every, own)
 
 
 def times(a: Factor, b: Factor) -> Factor:
@@ -117,7 +120,7 @@ def _term(term: Term, factor: Factor) -> str:
     return (" - " if factor < 0 else " + ") + " ".join([*size, *term])
 
 
-def function(terms: Iterable[Term]) -> str:
+def function(terms: Iterable[Term], own: str = "") -> str:
     """Only what terms are made of."""
-    found = {name for term in terms for atom in term for name in NAME.findall(atom)}
+    found = {name for term in terms for atom in term for name in NAME.findall(atom)} - {own}
     return f"f({', '.join(sorted(found, key=words))})"

@@ -22,11 +22,6 @@ def formula(spec: Spec, kernel: Kernel) -> list[str]:
     return inspect.cleandoc(kernel.body).splitlines()
 
 
-def title(kernel: Kernel) -> str:
-    """The first line of what the spec says of a kernel."""
-    return next(iter(kernel.doc.strip().splitlines()), "") or kernel.name
-
-
 def document(spec: Spec, kernel: Kernel) -> str:
     """The docstring of the public function: meaning, shapes, options, errors, source."""
     inputs, outputs = tensors(spec, kernel)
