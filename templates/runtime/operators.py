@@ -105,7 +105,16 @@ class Operator:
 
     def called(self, arguments: Arguments) -> tuple[Any, ...]:
         """The results of torch's operator."""
-        return several(self.op(*arguments))
+        return several(self.op(*self.packed(arguments)))
+
+    def packed(self, arguments: Arguments) -> Arguments:
+        """The arguments as torch's operator takes them: what is wanted is one list, for torch counts arguments."""
+        last = self.tensors + len(self.numbers)
+        return (*arguments[:last], list(arguments[last:])) if self.order else arguments
+
+    def unpacked(self, arguments: Arguments) -> Arguments:
+        """The arguments that torch's operator was given, each by itself."""
+        return (*arguments[:-1], *arguments[-1]) if self.order else arguments
 
     def wanted(self, settings: Arguments) -> Sequence[bool]:
         """Which results are wanted, by the arguments behind the tensors."""

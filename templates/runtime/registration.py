@@ -26,6 +26,7 @@ from .operators import (
 )
 from .registry import FILES, KERNELS, Dims
 
+MOST_ARGUMENTS = 64  # of an operator, as torch is built
 ORDERS = ("", "_backward", "_double_backward", "_triple_backward")
 OPERATORS: list[Operator] = []  # the first order of each variant of the package's functions
 
@@ -72,7 +73,7 @@ def variant(
     operator = first
     for order in ORDERS[: len(flops) + 1]:
         _register(operator, name + order)
-        if operator.launcher:
+        if operator.launcher and operator.op:
             _count_flops(operator, name + order, flops[operator.order])
         operator = operator.gradient
     OPERATORS.append(first)
@@ -93,14 +94,15 @@ def _count_flops(operator: Operator, name: str, counts: tuple[Count, ...]) -> No
 # what operators do
 
 
-def _compute(operator: Operator, *arguments: Any) -> Any:
+def _compute(operator: Operator, *given: Any) -> Any:
     """What the operator does: results own their memory, and what is not wanted is empty."""
+    arguments = operator.unpacked(given)
     _check_cotangents(operator, arguments[: len(operator.inputs)])
     if operator.launcher and runs_on_triton(arguments[0].device):
         results = operator.run(*arguments)
         return one([arguments[0].new_empty(0) if result is None else result for result in results])
     results = (_pulled_back if operator.order else by_reference)(operator, arguments)
-    owned = several(_allocate_for(operator, *arguments))
+    owned = several(_allocate_for(operator, *given))
     copies = itertools.zip_longest(owned, results)  # nothing for what is saved: the reference does not read it
     return one([x.zero_() if result is None else x.copy_(result) for x, result in copies])
 
@@ -147,7 +149,8 @@ def _pulled_back(operator: Operator, arguments: Arguments) -> Any:
         return by_reference(operator, arguments)
 
 
-def _allocate_for(operator: Operator, *arguments: Any) -> Any:
+def _allocate_for(operator: Operator, *given: Any) -> Any:
+    arguments = operator.unpacked(given)
     return one(allocate(operator, arguments[: len(operator.inputs)], operator.wanted(arguments[operator.tensors :])))
 
 
@@ -155,11 +158,17 @@ def _allocate_for(operator: Operator, *arguments: Any) -> Any:
 
 
 def _register(operator: Operator, name: str) -> None:
-    """Make the operator one of torch's, with shapes, autograd and a rule for vmap."""
+    """Make the operator one of torch's, with shapes, autograd and a rule for vmap.
+
+    One of more arguments than torch's operators may have is none of them: what looks on sees the reference's.
+    """
+    signature = _signature(operator)
+    if len(signature.parameters) > MOST_ARGUMENTS:
+        return
 
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         results = several(output)
-        operator.keep(ctx, inputs, results)
+        operator.keep(ctx, operator.unpacked(inputs), results)
         ctx.mark_non_differentiable(*results[len(operator.outputs) :])
 
     def backward(ctx: Any, *cotangents: Any) -> Any:
@@ -168,18 +177,19 @@ def _register(operator: Operator, name: str) -> None:
     def each(info: Any, dims: Any, *arguments: Any) -> Any:
         """One call for each element of the batch: a gradient of shared weights is summed inside a call."""
         samples = [
-            [x if d is None else x.select(d, i) for x, d in zip(arguments, dims)] for i in range(info.batch_size)
+            [x.select(d, i) if isinstance(d, int) else x for x, d in zip(arguments, dims)]
+            for i in range(info.batch_size)
         ]
         if samples:
-            results = tuple(torch.stack(parts) for parts in zip(*map(operator.called, samples)))
+            results = tuple(torch.stack(parts) for parts in zip(*[several(operator.op(*x)) for x in samples]))
         else:
-            like = _allocate_for(operator, *[x if d is None else x.sum(d) for x, d in zip(arguments, dims)])
+            like = _allocate_for(operator, *[x.sum(d) if isinstance(d, int) else x for x, d in zip(arguments, dims)])
             results = tuple(x.new_empty(0, *x.shape) for x in several(like))
         return one(results), one((0,) * len(results))
 
     # no plain function: torch would import Inductor and read the source, to find the kernels that are named below
     implementation: Any = functools.partial(_compute, operator)
-    implementation.__signature__, implementation.__globals__ = _signature(operator), globals()
+    implementation.__signature__, implementation.__globals__ = signature, globals()
     name = f"{namespace()}::{name}"
     definition: Any
     if triton is None or INTERPRETED or not operator.launcher:
@@ -241,7 +251,7 @@ def _signature(operator: Operator) -> inspect.Signature:
     tensors = (*operator.inputs, *operator.caches)
     types: dict[str, Any] = {name: optional if name in operator.optional else tensor for name in tensors}
     types |= dict.fromkeys(operator.numbers, float)
-    types |= {f"want {name}": bool for name in operator.outputs} if operator.order else {}
+    types |= {"wanted": list[bool]} if operator.order else {}
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     count = len(operator.outputs) + len(operator.saved)
     results: Any = tuple[(tensor,) * count] if count > 1 else tensor  # type: ignore[misc]

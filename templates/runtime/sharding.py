@@ -35,8 +35,9 @@ def register_sharding() -> None:
             operator = operator.gradient
 
 
-def _shardings(operator: Operator, dims: Shown, axes: tuple[str, ...], *arguments: Any) -> list[tuple[Any, Any]]:
+def _shardings(operator: Operator, dims: Shown, axes: tuple[str, ...], *given: Any) -> list[tuple[Any, Any]]:
     """The placements of (results, arguments) that DTensor may choose: all replicated, or one axis sharded."""
+    arguments = operator.unpacked(given)
     from torch.distributed.tensor import Partial, Replicate, Shard
 
     def place(name: str, axis: str | None, otherwise: Any) -> Any:
@@ -54,7 +55,7 @@ def _shardings(operator: Operator, dims: Shown, axes: tuple[str, ...], *argument
         lacking = Partial() if axis and operator.order else Replicate()
         returned = [place(name, axis, lacking) if want else Replicate() for name, want in results.items()]
         taken = [None if x is None else place(name, axis, Replicate()) for name, x in tensors.items()]
-        ways.append((returned, taken + [None] * (len(arguments) - len(taken))))
+        ways.append((returned, taken + [None] * (len(given) - len(taken))))
     return ways
 
 

@@ -43,7 +43,7 @@ def test_operators_check_shapes(place: int) -> None:
     arguments[place] = arguments[place][..., :1]
     gradient = PLAIN.operator.gradient
     with pytest.raises(ValueError, match="must have shape"):
-        gradient.op(*arguments, *[True for _ in gradient.outputs])
+        gradient.op(*arguments, [True for _ in gradient.outputs])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")

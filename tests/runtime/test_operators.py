@@ -88,9 +88,9 @@ def test_opcheck(variant: Variant, order: int) -> None:
         pytest.skip("this order has no operator: it is computed by the reference")
     with launching(variant.of) if operator.launcher else contextlib.nullcontext():  # else the reference computes it
         if variant in CHOSEN and operator.launcher:
-            torch.library.opcheck(operator.op, given)
+            torch.library.opcheck(operator.op, operator.packed(given))
         else:
-            torch.library.opcheck(operator.op, given, test_utils=QUICK)
+            torch.library.opcheck(operator.op, operator.packed(given), test_utils=QUICK)
 
 
 @each([FUSED])
@@ -99,7 +99,7 @@ def test_opcheck_of_what_is_partly_wanted(variant: Variant, order: int, unwanted
     """Flags are mixed, and the second order gets None for the cotangent that the first did not return."""
     operator, given = arguments(variant, order, unwanted)
     assert order == 1 or None in given
-    torch.library.opcheck(operator.op, given)
+    torch.library.opcheck(operator.op, operator.packed(given))
     inputs = dict(zip(operator.inputs, given))
     for i, (name, x) in enumerate(zip(operator.outputs, operator.called(given))):
         assert x.shape == ((0,) if i == unwanted else inputs[name.removeprefix("grad ")].shape)
@@ -119,7 +119,7 @@ def test_opcheck_of_unusual_inputs(change: Callable[[Tensor], Tensor], order: in
     operator, (x, *others) = arguments(FUSED, order)
     changed = change(x.detach()).requires_grad_()
     assert not changed.is_contiguous() or changed.dtype != x.dtype
-    torch.library.opcheck(operator.op, (changed, *others))
+    torch.library.opcheck(operator.op, operator.packed((changed, *others)))
 
 
 @each(CHOSEN)
