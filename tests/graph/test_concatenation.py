@@ -7,7 +7,7 @@ from kgen.graph.autodiff import differentiate
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Graph, Output, parts, verify
 from kgen.graph.node import Node, postorder
-from kgen.graph.tensor import Slice, Tensor
+from kgen.graph.tensor import Lookup, Slice, Tensor
 
 AXES = ("b", "n", "p", "k", "o")
 
@@ -95,3 +95,20 @@ def test_an_axis_of_a_part_is_none_beside_the_whole() -> None:
     bound = b.sum(b.mul(x, b.input("w", 0, w.axes)), ["n"])
     with pytest.raises(KgenError, match="no value varies along n"):
         b.add(both, bound)
+
+
+def test_no_index_goes_along_a_joined_axis_or_into_it() -> None:
+    """Of a part it would be another index; a whole beside it may be looked up."""
+    b = Builder()
+    x, y, a, _ = fields(b)
+    both = b.cat([x, y], ["n", "p"], "k")
+    with pytest.raises(KgenError, match=r"i is an index along e into k, and k is made of n \+ p") as refused:
+        b.gather(both, Lookup("e", "k", "i"))
+    assert refused.value.hint == "gather, or add, before the cat"
+    with pytest.raises(KgenError, match="j is an index along k into o"):
+        b.segment(both, Lookup("k", "o", "j"))
+    spread = b.gather(b.input(b.declare(Tensor("u", ("o",))).name, 0, ("o",)), Lookup("k", "o", "j"))
+    with pytest.raises(KgenError, match="j is an index along k into o"):
+        b.mul(both, spread)
+    assert b.gather(both, Lookup("e", "b", "r")).axes == {"e", "k"}
+    assert b.gather(a, Lookup("e", "k", "i")).axes == {"e"}

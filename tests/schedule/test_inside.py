@@ -85,6 +85,15 @@ REFUSED = {
         "a field varies along m n"
     ),
     "    inputs: {x: [b, h, n], w: [n, m]}\n    body: return dot(x, w, over=n)\n": "is no map of rows",
+    "    inputs: {x: [b, n], w: [n, m], i: 'index(b)[e]'}\n    body: return dot(gather(x, i), w, over=n)\n": (
+        "a field goes by the index i"
+    ),
+    "    inputs: {x: [b, n], w: [n, m], i: 'index(v)[b]', u: [v, n]}\n"
+    "    body: return segment_sum(x, i) + u, dot(x, w, over=n)\n": "a field goes by the index i",
+    "    inputs: {x: [b, n], y: [b, p], w: [k, m]}\n"
+    "    body: return dot(cat(x, y, axis=(n, p), to=k), w, over=k)\n": "w is read in parts",
+    "    inputs: {x: [b, n], w: [n, m], y: [b, p]}\n"
+    "    body: return cat(dot(x, w, over=n), y, axis=(m, p), to=k)\n": "out is made of parts",
 }
 
 
