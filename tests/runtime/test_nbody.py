@@ -1,10 +1,8 @@
 """The example of charged particles: its physics, and that generated layers train as those of plain torch do."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "nbody"))
 
 import charges  # type: ignore[import-not-found]
+import curves  # type: ignore[import-not-found]
 import network  # type: ignore[import-not-found]
 import train  # type: ignore[import-not-found]
 
@@ -97,6 +96,8 @@ def test_every_gradient_is_that_of_plain_torch(task: str) -> None:
 OPTIONS = [
     "--systems",
     "4",
+    "--unseen",
+    "4",
     "--batch",
     "2",
     "--particles",
@@ -110,10 +111,8 @@ OPTIONS = [
 ]
 
 
-def curves(path: Path) -> dict[str, list[float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in ("kgen", "plain torch")}
+def losses(path: Path) -> dict[str, list[float]]:
+    return {name: curve.losses for name, curve in curves.read(path).kinds.items()}
 
 
 def run(*command: str) -> str:
@@ -128,7 +127,7 @@ def test_curves_are_alike_on_one_process_and_on_two(tmp_path: Path) -> None:
     assert "kgen" in said and "plain torch" in said and (tmp_path / "1.svg").is_file()
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     run(*launcher, str(TRAIN), *OPTIONS, "--steps", "4", "--out", str(tmp_path / "2.csv"))
-    one, two = curves(tmp_path / "1.csv"), curves(tmp_path / "2.csv")
+    one, two = losses(tmp_path / "1.csv"), losses(tmp_path / "2.csv")
     assert one["kgen"] == pytest.approx(one["plain torch"], rel=1e-5)
     assert two["kgen"] == pytest.approx(one["kgen"], rel=1e-5)
     assert len(one["kgen"]) == 4 and len(set(one["kgen"])) == 4
@@ -141,10 +140,25 @@ def test_kernels_and_what_they_are_held_against_learn(monkeypatch: pytest.Monkey
     monkeypatch.setattr(train.dist, "get_rank", lambda: 0)
     monkeypatch.setattr(train.dist, "all_reduce", lambda tensor: None)
     options = train.parsed([*OPTIONS, "--steps", "12", "--rate", "0.02"])
-    found, without, _ = train.results(options, torch.device("cpu"))
-    ours, theirs = found["kgen"], found["plain torch"]
+    found, trained = train.results(options, torch.device("cpu"))
+    ours, theirs = found["kgen"].curve, found["plain torch"].curve
     assert ours.losses == pytest.approx(theirs.losses, rel=1e-6) and ours.error == pytest.approx(theirs.error, rel=1e-6)
     assert sum(ours.losses[-4:]) < sum(ours.losses[:4])
-    assert without > 0 and ours.milliseconds > 0
-    shown = train.table(found, without, "unit", "title")
-    assert shown.row_count == 2
+    assert trained.without > 0 and found["kgen"].milliseconds > 0 and list(ours.unseen) == list(range(13))
+    assert trained.fixed["ran"] == "kernels in Triton's interpreter"
+    shown = train.table(found, trained, 0.5)
+    assert shown.row_count == 2 and str(shown.caption).count("apart by") == 1
+
+
+@pytest.mark.slow
+def test_a_goal_that_is_missed_is_the_exit_status_and_progress_is_told(tmp_path: Path) -> None:
+    """Without a terminal, a line for each part; a goal that anything reaches changes nothing."""
+    command = [sys.executable, str(TRAIN), *OPTIONS, "--steps", "3", "--only", "plain torch", "--goal"]
+    missed, met = (
+        subprocess.run([*command, goal], cwd=ROOT, capture_output=True, text=True) for goal in ("1e-9", "1e9")
+    )
+    assert (missed.returncode, met.returncode) == (1, 0), missed.stderr
+    assert "missed" in missed.stdout and "missed" not in met.stdout
+    assert [line.partition(",")[0] for line in met.stderr.splitlines() if "steps" in line] == [
+        f"plain torch: {step} of 3 steps" for step in (1, 2, 3)
+    ]

@@ -51,7 +51,7 @@ THEMES = (LIGHT, DARK)
 
 def draw(chart: Chart, theme: Theme) -> Figure:
     """The figure of a chart."""
-    with _style(theme):
+    with style(theme):
         match chart:
             case Heatmap():
                 return _heatmap(chart, theme)
@@ -66,12 +66,12 @@ def draw(chart: Chart, theme: Theme) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as what the path's suffix says, ".png" or ".svg", without date or program."""
     without = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    with _style(LIGHT):  # of it only what does not depend on the theme is read now
+    with style(LIGHT):  # of it only what does not depend on the theme is read now
         figure.savefig(path, dpi=DOTS, transparent=True, metadata=without)
 
 
 @contextmanager
-def _style(theme: Theme) -> Iterator[None]:
+def style(theme: Theme) -> Iterator[None]:
     """Settings of matplotlib that make figures, and their bytes; those from before come back."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
