@@ -6,6 +6,7 @@ JOBS ?= 2
 
 CODE := kgen templates/runtime templates/bench tests generated benchmarks examples
 SWEEPS := $(sort $(wildcard benchmarks/results/*heatmaps*.csv))
+CURVES := $(sort $(wildcard benchmarks/results/*nbody*.csv))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -51,12 +52,13 @@ docs: $(INSTALLED)  ## Build the pages under docs/ as a site in build/site/
 bench: $(INSTALLED)  ## Time the generated kernels against others; pass ARGS="..." for options
 	$(BIN)/kgen bench $(or $(ARGS),$(wildcard specs/*.yaml))
 
-plots: $(INSTALLED)  ## Draw the sweeps of benchmarks/results/ into docs/plots/, and rewrite what pages say of them
+plots: $(INSTALLED)  ## Draw sweeps and trainings of benchmarks/results/ into docs/plots/, rewrite what pages say of them
 	$(if $(SWEEPS),,$(error there is no benchmarks/results/*heatmaps*.csv to draw))
-	rm -f docs/plots/*.svg
+	rm -f docs/plots/*.svg docs/plots/nbody/*.svg
 	set -e; for sweep in $(SWEEPS); do $(BIN)/kgen plot $$sweep --out docs/plots --format svg; done
 	$(BIN)/python -m benchmarks.claims pictures
 	$(BIN)/python -m benchmarks.claims text $(SWEEPS)
+	$(BIN)/python -m benchmarks.nbody draw $(CURVES) --steps benchmarks/results/cpu-steps.csv
 
 clean:  ## Remove what can be made again, the environment too
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .generated.kgen
