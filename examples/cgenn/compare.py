@@ -10,28 +10,24 @@ there, too). The exit status is 1 where a difference is beyond its bound.
 """
 
 import argparse
-import copy
 import importlib
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `replace`, also where this file is imported
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for `side_by_side`, also where this file is imported
+sys.path.insert(0, str(Path(__file__).parent))
 
 from replace import LAYERS, replace
-
-BOUNDS = {torch.float32: 1e-5, torch.float64: 1e-10}  # of ||ours - theirs|| / ||theirs||
-ROUNDED = 10  # times what rounding makes of theirs in fp32, where that is more: models may be ill-conditioned
+from side_by_side import compare, scatter
 
 
 @dataclass(frozen=True)
@@ -103,114 +99,9 @@ def build(model: Model, checkout: Path, seed: int = 0) -> Any:
     return built.eval()  # without dropout; and biases below norms of the batch matter
 
 
-def scatter(model: nn.Module) -> None:
-    """Draw anew what starts as a constant, so that no gate, norm or bias is the same for all channels."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if bool((parameter == parameter.flatten()[0]).all()):
-                parameter.add_(0.5 * torch.randn_like(parameter))
-
-
-# what is compared
-
-
-def step(model: Any, inputs: dict[str, Any]) -> Tensor:
-    """Forward and backward, with fixed random cotangents; gradients are where torch keeps them."""
-    out: Tensor = model._forward(**inputs)
-    random = torch.Generator().manual_seed(2)
-    out.backward(torch.randn(out.shape, generator=random, dtype=torch.float64).to(out))
-    return out.detach()
-
-
-def results(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Tensor]:
-    """The result, and the gradient of every input and parameter by name."""
-    leaves = {name: x.clone().requires_grad_() if isinstance(x, Tensor) else x for name, x in inputs.items()}
-    model.zero_grad()
-    found = {"result": step(model, leaves)}
-    sources = {name: x for name, x in leaves.items() if isinstance(x, Tensor)} | dict(model.named_parameters())
-    return found | {f"grad {name}": x.grad.clone() for name, x in sources.items() if x.grad is not None}
-
-
-def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
-    """||found - expected|| / ||expected|| of each tensor."""
-    if found.keys() != expected.keys():
-        raise SystemExit(f"gradients of one model alone: {', '.join(sorted(found.keys() ^ expected.keys()))}")
-    pairs = {name: (found[name].double(), x.double()) for name, x in expected.items()}
-    return {name: float((x - exact).norm() / exact.norm()) for name, (x, exact) in pairs.items()}
-
-
-def milliseconds(model: nn.Module, inputs: dict[str, Any], repeats: int) -> float:
-    """The median time of a step, forward and backward."""
-    device = next(model.parameters()).device
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    taken = []
-    for _ in range(repeats + 1):  # the first one compiles
-        wait()
-        start = time.perf_counter()
-        step(model, inputs)
-        wait()
-        taken.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(taken[1:])
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A model of theirs beside the same with generated layers."""
-
-    title: str
-    bound: float
-    replaced: list[str]  # kinds
-    norms: dict[str, float]
-    differences: dict[str, float]
-    rounding: dict[str, float]  # how far theirs is from itself in fp64
-    before: float  # milliseconds
-    after: float
-
-    @property
-    def beyond(self) -> list[str]:
-        allowed = {name: max(self.bound, ROUNDED * rounding) for name, rounding in self.rounding.items()}
-        return [name for name, difference in self.differences.items() if not difference <= allowed[name]]
-
-    def table(self) -> Table:
-        """A row for each tensor; times below."""
-        found = Table("tensor", "norm", "difference", "rounding", "", title=self.title)
-        for name, norm in self.norms.items():
-            figures = f"{norm:.3g}", f"{self.differences[name]:.1e}", f"{self.rounding[name]:.1e}"
-            found.add_row(name, *figures, "[red]beyond[/]" * (name in self.beyond))
-        counts = [f"{self.replaced.count(kind)} {kind}" for kind in LAYERS if kind in self.replaced]
-        found.caption = (
-            f"replaced: {', '.join(counts) or 'nothing'}\n"
-            f"{len(self.norms)} tensors, {len(self.beyond)} beyond {self.bound:g}\n"
-            f"forward and backward {self.before:.2f} ms before, {self.after:.2f} ms after: a factor of "
-            f"{self.before / self.after:.2f}"
-        )
-        return found
-
-
-def compare(
-    of: Model, checkout: Path, kinds: list[str], dtype: torch.dtype, device: str, size: int, repeats: int
-) -> Comparison:
-    theirs = build(of, checkout).to(device, dtype)
-    ours = copy.deepcopy(theirs)
-    replaced = [type(layer).__name__ for layer in replace(ours, kinds).values()]
-    random = torch.Generator().manual_seed(1)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=random, dtype=torch.float64).to(device, dtype)
-
-    inputs = of.inputs(draw, size)
-    exact = {name: x.double() if isinstance(x, Tensor) else x for name, x in inputs.items()}
-    found, expected = results(ours, inputs), results(theirs, inputs)
-    return Comparison(
-        title=f"{of.place}, {str(dtype).removeprefix('torch.')}, {device}",
-        bound=BOUNDS[dtype],
-        replaced=replaced,
-        norms={name: float(x.double().norm()) for name, x in expected.items()},
-        differences=differences(found, expected),
-        rounding=differences(expected, results(copy.deepcopy(theirs).double(), exact)),
-        before=milliseconds(theirs, inputs, repeats),
-        after=milliseconds(ours, inputs, repeats),
-    )
+def forward(model: Any, **inputs: Any) -> Tensor:
+    """What the model computes, without its loss."""
+    return model._forward(**inputs)  # type: ignore[no-any-return]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -225,9 +116,10 @@ def main(arguments: list[str] | None = None) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     beyond = 0
     for name in [options.dtype] if options.dtype else ["float32", "float64"]:
-        dtype, kinds = getattr(torch, name), options.only or list(LAYERS)
-        of = MODELS[options.model]
-        found = compare(of, options.checkout, kinds, dtype, device, options.size, options.repeats)
+        of, kinds = MODELS[options.model], options.only or list(LAYERS)
+        theirs = build(of, options.checkout).to(device, getattr(torch, name))
+        inputs = partial(of.inputs, size=options.size)
+        found = compare(of.place, theirs, partial(replace, kinds=kinds), forward, inputs, options.repeats)
         Console().print(found.table())
         beyond += len(found.beyond)
     return int(beyond > 0)

@@ -51,7 +51,7 @@ def example() -> Iterator[Any]:
     yield importlib.import_module("compare")
     sys.path[:] = before
     for name in set(sys.modules) - known:
-        if name.partition(".")[0] in ("compare", "replace", "models", "engineer", "algebra"):
+        if name.partition(".")[0] in ("compare", "replace", "side_by_side", "models", "engineer", "algebra"):
             del sys.modules[name]
 
 
@@ -126,7 +126,7 @@ def test_the_command_compares_every_tensor(example: Any, checkout: Path, capsys:
     assert "models.o3_cgmlp.O3CGMLP, float32" in shown and "models.o3_cgmlp.O3CGMLP, float64" in shown
     for name in ("result", "grad x", "grad net.0.weight", "grad net.1.2.normalization.a", "grad net.2.b"):
         assert shown.count(f"{name} ") == 2, name
-    assert "1 CEMLPBlock, 1 MVSiLU, 1 FullyConnectedSteerableGeometricProductLayer" in shown
+    assert "1 FullyConnectedSteerableGeometricProductLayer, 1 CEMLPBlock, 1 MVSiLU" in shown
     assert "19 tensors, 0 beyond 1e-05" in shown and "19 tensors, 0 beyond 1e-10" in shown
 
 
@@ -135,14 +135,15 @@ def test_every_part_matters(example: Any, checkout: Path) -> None:
     of = example.MODELS["o3"]
     theirs = example.build(of, checkout).to(DEVICE, torch.float64)
     inputs = {"x": torch.randn(3, 3, 8, dtype=torch.float64, device=DEVICE)}
-    exact = example.results(theirs, inputs)
+    side = importlib.import_module("side_by_side")
+    exact = side.results(theirs, example.forward, inputs)
     for name, parameter in theirs.named_parameters():
         assert not bool((parameter == parameter.flatten()[0]).all()), name
         damaged = copy.deepcopy(theirs)
         with torch.no_grad():
             damaged.get_parameter(name).mul_(1 + 1e-5)
-        found = example.differences(example.results(damaged, inputs), exact)
-        assert found["result"] > example.BOUNDS[torch.float64], name
+        found = side.differences(side.results(damaged, example.forward, inputs), exact)
+        assert found["result"] > side.BOUNDS[torch.float64], name
 
 
 def test_what_differs_is_told(
