@@ -14,14 +14,14 @@ everywhere. Nothing in the files of one function depends on another function of 
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten, wrap
 from typing import Any
 
 from kgen.compiler import template_folder
-from kgen.emit.host.functions import function_row
+from kgen.emit.host.functions import Function, function_row
 from kgen.emit.host.launchers import launcher_rows
 from kgen.emit.host.operators import operator_row
 from kgen.emit.host.variant import Variant
@@ -159,7 +159,8 @@ def _modules(spec: Spec) -> str:
     classes = _join(render("torch_module", m=module_rows(spec, module)) for module in spec.modules)
     called = dict.fromkeys(name for module in spec.modules for name in module.kernels)
     wanted = {f".{FUNCTIONS}.{file_stem(n)}": {definition_name(n): definition_name(n)} for n in called}
-    wanted[f".{RUNTIME}.arguments"] = {f"_{n}": n for n in ("check_flag", "number") if f"_{n}(" in classes}
+    checks = ("check_flag", "check_probability", "number")
+    wanted[f".{RUNTIME}.arguments"] = {f"_{n}": n for n in checks if f"_{n}(" in classes}
     wanted[f".{RUNTIME}.blades"] = {"_on_blades": "on_blades"} if "_on_blades(" in classes else {}
     imports = "\n".join(_imports(module, found) for module, found in sorted(wanted.items()) if found)
     head = _header(spec, f"Modules of {spec.name}: parameters and options around its functions.", stamp.MODULES)
@@ -203,7 +204,7 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
     call = "call" if len(variants[0].forward.outputs) == 1 else "call_several"
     wanted = {
         ".._reference": {name: name for name in referred},
-        f"..{RUNTIME}.arguments": {"_check_flag": "check_flag"} if row.flags else {},
+        f"..{RUNTIME}.arguments": {f"_{name}": name for name in _checks(row)},
         f"..{RUNTIME}.operators": {"_call": call},
         f"..{RUNTIME}.registration": {"_variant": "variant"},
         f"..{RUNTIME}.registry": {"_describe": "describe"},
@@ -218,6 +219,13 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
         operators=laid_out("\n".join(render("operator", v=operator_row(v)) for v in variants)).strip(),
         f=row,
     )
+
+
+def _checks(row: Function) -> Iterator[str]:
+    """What a public function calls of the runtime before its operator."""
+    yield from ["check_flag"] * bool(row.flags) + ["check_probability"] * bool(row.probabilities)
+    called = {text.partition("(")[0].removeprefix("_") for way in row.variants for text in way.inputs if "(" in text}
+    yield from sorted(called)
 
 
 def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slice) -> str:

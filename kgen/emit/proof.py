@@ -17,7 +17,8 @@ from kgen.graph.node import holds_dot
 from kgen.reference import source as reference
 from kgen.reference.function import Function
 from kgen.reference.tables import _ref_product_rows
-from kgen.spec import stamp
+from kgen.spec import draws, stamp
+from kgen.spec.body import parse_body
 from kgen.spec.model import Algebra, Kernel, Spec
 from kgen.trace.trace import by_default, equivariance, output_names
 
@@ -71,6 +72,8 @@ def _describe(spec: Spec, kernel: Kernel, function: Function, group: str | None)
         "options": {option.name: option.default for option in kernel.options},
         "grads": kernel.grads,
         "indices": {name: t.into for name, t in function.inputs.types.items() if t.into},
+        "seeds": draws.seeds(kernel),
+        "probabilities": draws.probabilities(kernel, parse_body(kernel)),
         "grades": {name: shape.grades for name, shape in (inputs | outputs).items() if shape.grades},
         "group": group,
         "products": function.contracts or holds_dot(by_default(spec, kernel).roots),

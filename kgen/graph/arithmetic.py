@@ -158,5 +158,9 @@ class Arithmetic(Table):
             return self.const(FOLDED[function](*(float(x.value) for x in args)))
         return self.make("Call", axes_of(args), args, (function,))
 
+    def draw(self, seed: Node, p: Node, number: int, part: int, axes: Sequence[str]) -> Node:
+        """1 for an element that is kept, else 0."""
+        return self.make("Draw", frozenset(axes), (seed, p), (number, part, *axes))
+
     def cast(self, a: Node, dtype: str) -> Node:
         return self.make("Cast", a.axes, (a,), (dtype,))

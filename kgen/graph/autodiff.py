@@ -184,6 +184,7 @@ RULES: dict[str, Rule] = {
     "Input": lambda b, node, g: [],
     "Const": lambda b, node, g: [],
     "Size": lambda b, node, g: [],
+    "Draw": lambda b, node, g: [],
 }
 
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)

@@ -60,6 +60,9 @@ class Builder(Concatenation):
             return self._renamed_input(self.tensors[node.tensor], node.component, names)
         if node.kind == "Size":
             return self.size(names.get(node.axis, node.axis))
+        if node.kind == "Draw":
+            number, part, axes = node.drawn
+            return self.draw(args[0], args[1], number, part, [names.get(axis, axis) for axis in axes])
         if node.reduced:
             return self.made_of(node.kind, args, [names.get(axis, axis) for axis in node.over])
         if node.kind == "Cat" and (clash := names.keys() & {node.along[0], *node.along[1]}):

@@ -101,6 +101,9 @@ class Concatenation(Lookups):
                 return self.max(args[0], map(str, payload))
             case "Gather" | "Segment":
                 return self.by_lookup(kind, args[0], Lookup(*map(str, payload)))
+            case "Draw":
+                number, part, *axes = map(str, payload)
+                return self.draw(args[0], args[1], int(number), int(part), axes)
             case "Cast":
                 return self.cast(args[0], str(payload[0]))
             case "Cat":
@@ -120,6 +123,8 @@ class Concatenation(Lookups):
         if field.kind == "Input":
             own = self.sliced(self.tensors[field.tensor], join, index)
             return self.input(own.name, field.component, own.axes)
+        if field.kind == "Draw":
+            raise KgenError(f"elements are dropped along {whole}, which cat makes", hint="drop before the cat")
         bound = field.reduced | (set(field.along[1]) if field.kind == "Cat" else set())
         self._check_bound(field.axes - {whole} | bound, whole)
         self._check_index(field.kind, field.payload, whole)

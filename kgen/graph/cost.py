@@ -31,6 +31,8 @@ WEIGHTS = {
 }
 OTHER = 1  # abs, maximum, minimum, comparisons, where
 RECIPROCAL = 16  # a correctly rounded division
+DRAW = 70  # ten rounds of Philox, each of two products of 64 bits, two exclusive ors and two sums; and a comparison
+FUNCTIONS = ("Call", "Reciprocal", "Draw", "Max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def weight(node: Node) -> int:
     """What a function of fields costs, in instructions; nothing of other fields."""
     if node.kind == "Call":
         return WEIGHTS.get(node.function, OTHER)
-    return {"Reciprocal": RECIPROCAL, "Max": OTHER}.get(node.kind, 0)
+    return {"Reciprocal": RECIPROCAL, "Draw": DRAW, "Max": OTHER}.get(node.kind, 0)
 
 
 def operations(node: Node) -> tuple[int, int, int]:
@@ -77,7 +79,7 @@ def operations(node: Node) -> tuple[int, int, int]:
         return len(node.args) - 1, 0, 0
     if node.kind == "Add":
         return sum(abs(c) != 1 for c, x in node.terms if x.kind != "Const"), len(node.args) - 1, 0
-    return 0, int(node.kind in ("Sum", "Segment")), int(node.kind in ("Call", "Reciprocal", "Max"))
+    return 0, int(node.kind in ("Sum", "Segment")), int(node.kind in FUNCTIONS)
 
 
 def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:
@@ -93,7 +95,7 @@ def naive_cost(roots: Sequence[Node], named: Container[Node] = ()) -> Cost:
             terms, factors = size[node.args[0]]
             for a in node.args[1:]:
                 terms, factors = terms * size[a][0], factors * size[a][0] + terms * size[a][1]
-        elif node.kind in ("Call", "Reciprocal", "Max"):
+        elif node.kind in FUNCTIONS:
             functions += 1
         whole = node in named or node in ends or node.kind not in ("Add", "Mul")
         arguments = [node] if node.kind in ("Add", "Mul") else node.args

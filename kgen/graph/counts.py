@@ -1,8 +1,9 @@
 """Which operations make fields: how many of each kind there are at each point of some axes.
 
 In: fields. Out: counts by axes and kind. A kind is "mul", "add", "product" (of a pair of numbers in a product of
-matrices), "reciprocal", or the name of a function. Several factors are multiplied, and terms added, in the order that
-costs least: those that vary along few axes first. Signs are free. A sum along axes adds once for each element.
+matrices), "reciprocal", "draw" (of a random number), or the name of a function. Several factors are multiplied, and
+terms added, in the order that costs least: those that vary along few axes first. Signs are free. A sum along axes adds
+once for each element.
 """
 
 from collections import Counter
@@ -46,6 +47,8 @@ def _operations(node: Node) -> Iterator[Operation]:
             yield from repeat((node.axes | node.reduced, "product"), len(node.pairs))
         case "Reciprocal":
             yield node.axes, "reciprocal"
+        case "Draw":
+            yield node.axes, "draw"
         case "Call" if node.function not in FREE:
             yield node.axes, node.function
 

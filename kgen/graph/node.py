@@ -16,6 +16,9 @@ A field is one scalar function over named axes; one that lacks an axis is consta
     Dot((a, b), …, over)        the sum of a * b along axes, over all pairs: a product of matrices
     Gather(x, lookup)           x at the positions that an index has; it lies along the index's axis
     Segment(x, lookup)          for each position the sum of x where the index has that position
+    Draw(seed, p, number, part, axes)
+                                1 with probability 1 - p, else 0, for each element along axes: the same whenever it is
+                                asked for; others for each number, of a draw in the body, and part, such as a grade
     Cast(x, dtype)              x rounded to a storage type
     Cat((x, …), along)          fields one after the other along an axis of their own: the first, made of the others
 
@@ -118,6 +121,13 @@ class Node:
         return Lookup(*map(str, self.payload))
 
     @property
+    def drawn(self) -> tuple[int, int, tuple[str, ...]]:
+        """Draw: its number, its part, and the axes along which elements are counted, outermost first."""
+        assert self.kind == "Draw"
+        number, part, *axes = self.payload
+        return int(str(number)), int(str(part)), tuple(map(str, axes))
+
+    @property
     def read_along(self) -> frozenset[str]:
         """The axes along which the node reads its arguments, where these have them."""
         match self.kind:
@@ -205,6 +215,9 @@ def spell(node: Node, name: Callable[[Node], str] = str) -> str:
             return f"Dot({', '.join(pairs)}, over {' '.join(node.over)})"
         case "Gather" | "Segment":
             return f"{node.kind}({', '.join(args)}, by {node.lookup.tensor})"
+        case "Draw":
+            number, part, axes = node.drawn
+            return f"Draw({', '.join(args)}, number {number}, part {part}, along {' '.join(axes)})"
         case "Cat":
             whole, parts = node.along
             return f"Cat({', '.join(f'{x} along {axis}' for x, axis in zip(args, parts))}, along {whole})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 INDEX = "index"  # Tensor.dtype of positions along an axis: int32 or int64, as the caller has them
+SEED = "seed"  # Tensor.dtype of the int64 from which random numbers are made
 
 
 class Lookup(NamedTuple):

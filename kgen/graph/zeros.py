@@ -49,7 +49,7 @@ class Zeros:
         match node.kind:
             case "Const":
                 return {0: _residue(node.value)}
-            case "Input" | "Size":
+            case "Input" | "Size" | "Draw":
                 return {at: _draw(node.kind, *node.payload, at) for at in subsets(self._place(node.axes))}
             case "Add":
                 scales = [_residue(c) for c in node.coefficients]

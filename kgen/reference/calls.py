@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.errors import KgenError
-from kgen.reference import arithmetic, components, geometry, reductions
+from kgen.reference import arithmetic, components, geometry, random, reductions
 from kgen.reference.values import Value, Values, needs
+from kgen.spec import draws
+from kgen.spec.body import parse_body
 from kgen.spec.model import ELLIPSIS, Kernel
 from kgen.spec.vocabulary import VOCABULARY
 
@@ -41,6 +43,11 @@ class Arguments:
 
     def index(self, name: str) -> Value:
         return needs(self.evaluate(self.nodes[name]), "index")
+
+    def seed(self, name: str) -> tuple[Value, int]:
+        """The seed of a draw, and which of the body's draws it is."""
+        node = self.nodes[name]
+        return needs(self.evaluate(node), "seed"), draws.number(self.kernel, parse_body(self.kernel), node)
 
     def axis(self, name: str) -> str:
         node = self.nodes[name]
@@ -132,6 +139,9 @@ def _apply(name: str, given: Arguments) -> Value:
             return reductions.gathered(v, given.operand("x"), given.index("index"))
         case "segment_sum":
             return reductions.segment_sum(v, given.operand("x"), given.index("index"))
+        case "dropout":
+            seed, number = given.seed("seed")
+            return random.dropout(v, given.operand("x"), given.field("p"), seed, number, given.word("each", "element"))
         case "where":
             condition = given.evaluate(given.nodes["condition"])
             return arithmetic.where(v, condition, given.field("a"), given.field("b"))

@@ -36,7 +36,7 @@ class Inputs:
     def __init__(self, kernel: Kernel, values: Values) -> None:
         self.kernel, self.values = kernel, values
         self.types = {argument.name: _type(argument) for argument in kernel.inputs}
-        self.floating = [name for name, t in self.types.items() if t.kind != "index"]
+        self.floating = [name for name, t in self.types.items() if t.floating]
 
     @property
     def leading(self) -> list[str]:

@@ -251,6 +251,47 @@ def _ref_gelu(x: torch.Tensor, scalar: int = 0) -> torch.Tensor:
     return x * _ref_phi(x[..., scalar : scalar + 1])
 
 
+def _ref_philox(seed: torch.Tensor, counter: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Four random numbers of 32 bits for a counter of four: Philox4x32-10 (Salmon et al., SC11)."""
+    low = 0xFFFFFFFF
+    key = [seed & low, seed >> 32 & low]
+    for _ in range(10):
+        first, second = counter[0] * 0xD2511F53, counter[2] * 0xCD9E8D57  # products of 64 bits, which may be negative
+        left, right = second >> 32 & low, first >> 32 & low
+        counter = [left ^ counter[1] ^ key[0], second & low, right ^ counter[3] ^ key[1], first & low]
+        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
+    return counter
+
+
+def _ref_dropout(
+    x: torch.Tensor,
+    p: float,
+    seed: torch.Tensor,
+    number: int,
+    along: tuple[int, ...],
+    parts: tuple[int, ...] = (),
+) -> torch.Tensor:
+    """x / (1 - p) where a random number is at least p, else zero: the draw `number` of a body.
+
+    Elements are counted along these dims; components have the number of the part that they belong to.
+    """
+    element = torch.zeros_like(seed.reshape(()))
+    for dim in along:
+        place = torch.arange(x.shape[dim], device=x.device)
+        element = element * x.shape[dim] + place.reshape([-1 if i == dim else 1 for i in range(x.ndim - bool(parts))])
+    kept = {part: _ref_uniform(seed.reshape(()), element, number, part) >= p for part in parts or (0,)}
+    mask = torch.stack([kept[part] for part in parts], -1) if parts else kept[0]
+    return x * mask.to(x.dtype) / (1 - p)
+
+
+def _ref_uniform(seed: torch.Tensor, element: torch.Tensor, number: int, part: int) -> torch.Tensor:
+    """Numbers from 0 to below 1 in fp32, of the bits that a counter of the element, the draw and the part has."""
+    zero = torch.zeros_like(element)
+    bits = _ref_philox(seed, [element & 0xFFFFFFFF, element >> 32, zero + number, zero + part // 4])[part % 4]
+    folded = torch.where(bits < 2**31, bits, 2**32 - 1 - bits)  # a negative number of 32 bits is -1 - itself
+    return folded.to(torch.float32) * 4.6566127342e-10
+
+
 def _ref_norm_squared(x: torch.Tensor, grades: _RefGrades = None) -> torch.Tensor:
     """<x ~x>_0, without a blade axis."""
     signs = [_ref_norm_sign(mask, _REF_SQUARES) for mask, _ in _ref_select(grades, _REF_BLADES)]

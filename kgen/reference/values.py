@@ -24,7 +24,8 @@ Grades = tuple[int, ...]
 class Value:
     """The torch text of a value and what is known of it.
 
-    Kinds: multivector, field, condition (a field of truth values), number (of Python), weights, indexed, index, flag.
+    Kinds: multivector, field, condition (a field of truth values), number (of Python), weights, indexed, index, seed,
+    flag.
     """
 
     kind: str

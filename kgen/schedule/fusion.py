@@ -81,7 +81,7 @@ def rides(output: Output, c: Contraction, tensors: Mapping[str, Tensor]) -> bool
         set(output.tensor.axes) == place
         and not output.tensor.slices
         and not dots.isdisjoint(below)
-        and all(n.axes <= place and not n.is_reduction and n.kind not in ("Dot", "Size") for n in nodes)
+        and all(n.axes <= place and not n.is_reduction and n.kind not in ("Dot", "Size", "Draw") for n in nodes)
         and len(inputs) <= DEVICE.most_factors
         and not any(
             t.interleaved or t.lookups

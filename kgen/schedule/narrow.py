@@ -90,6 +90,8 @@ class _Plan:
             for node in postorder(self._inner(output)):
                 if node.kind in ("Gather", "Segment"):
                     raise Unfit(f"a field goes by the index {node.lookup.tensor}")
+                if node.kind == "Draw":
+                    raise Unfit("elements are dropped")
                 if node.kind == "Input" and (tensor := self.builder.tensors[node.tensor]).slices:
                     raise Unfit(f"{tensor.memory} is read in parts")
                 if self.rows in node.reduced:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from kgen.graph.autodiff import differentiate
 from kgen.graph.builder import Builder
-from kgen.graph.cost import OTHER, RECIPROCAL, WEIGHTS
+from kgen.graph.cost import DRAW, OTHER, RECIPROCAL, WEIGHTS
 from kgen.graph.counts import Counts, Operation, accumulation, counted, operations
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node, postorder
@@ -92,7 +92,7 @@ def instructions(kinds: Mapping[str, int]) -> int:
 
 def weight(function: str) -> int:
     """The instructions of a function."""
-    return RECIPROCAL if function == "reciprocal" else WEIGHTS.get(function, OTHER)
+    return {"reciprocal": RECIPROCAL, "draw": DRAW}.get(function) or WEIGHTS.get(function, OTHER)
 
 
 def _written(graph: Graph, counts: Counts) -> Work:

@@ -1,12 +1,12 @@
 """Kernels as specs write them: one entry under `kernels:` in, `model.Kernel` out, mistakes noted in the document."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 from kgen.errors import KgenError, KgenErrors
-from kgen.spec import names, tensor_types, terms
+from kgen.spec import draws, names, tensor_types, terms
 from kgen.spec.body import parse_body, place
 from kgen.spec.document import Document, Place
 from kgen.spec.layouts import multivector_order
@@ -76,6 +76,7 @@ def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> 
                     scope.inputs[name] = _input_type(entry, scope)
                     scope.lost.remove(name)
     _check_indices(document, here, scope)
+    _check_seeds(document, here, scope, list(form.inputs))
     for name in form.inputs:
         yield Argument(name, scope.inputs.get(name), document.key((*here, "inputs", name)))
     for cut, mark in document.cut.items():
@@ -85,13 +86,22 @@ def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> 
 
 def _check_indices(document: Document, here: Place, scope: Scope) -> None:
     """What an index points into is an axis of a floating input, which says how many positions there are."""
-    known = {axis for t in scope.inputs.values() if t.kind != "index" for axis in t.axes}
+    known = {axis for t in scope.inputs.values() if t.floating for axis in t.axes}
     unknown = [(name, t) for name, t in scope.inputs.items() if t.kind == "index" and t.into not in known]
     for name, found in unknown if not scope.lost else ():
         with document.noting((*here, "inputs", name)):
             del scope.inputs[name]
             hint = f"its floating inputs have {' '.join(sorted(known)) or 'no axes'}; one of them has the positions"
             raise KgenError(f"no floating input has the axis {found.into}", hint=hint)
+
+
+def _check_seeds(document: Document, here: Place, scope: Scope, inputs: Sequence[str]) -> None:
+    """Seeds are last, because a caller may leave them out."""
+    seeds = [name for name in inputs if name in scope.inputs and scope.inputs[name].kind == "seed"]
+    for name in seeds:
+        if others := [n for n in inputs[inputs.index(name) + 1 :] if n not in seeds]:
+            with document.noting((*here, "inputs", name)):
+                raise KgenError(f"`{name}` is a seed before `{others[0]}`", hint="seeds are the last inputs")
 
 
 def _is_weights(entry: TypeForm) -> bool:
@@ -109,7 +119,7 @@ def _outputs(document: Document, here: Place, form: KernelForm, scope: Scope) ->
         found: Type | None = None
         with document.noting(_output_place(document, here, name)):
             found = tensor_types.read(entry.type, scope) if entry.type is not None else None
-            if found is not None and found.kind in ("weights", "index"):
+            if found is not None and (found.kind == "weights" or not found.floating):
                 raise KgenError("an output is a multivector or plain axes")
         yield Argument(name, found, document.key(_output_place(document, here, name)))
     if form.outputs is not None and not form.outputs:
@@ -121,7 +131,7 @@ def _outputs(document: Document, here: Place, form: KernelForm, scope: Scope) ->
 
 def _grads(document: Document, here: Place, form: KernelForm, inputs: tuple[Argument, ...]) -> tuple[str, ...]:
     """The differentiable inputs in input order; by default all floating ones."""
-    floating = [a.name for a in inputs if a.type and a.type.kind != "index"]
+    floating = [a.name for a in inputs if a.type and a.type.floating]
     for i, name in enumerate(form.grads or ()):
         with document.noting((*here, "grads", i)):
             if name in (form.grads or ())[:i]:
@@ -172,6 +182,10 @@ def _check_body(document: Document, here: Place, found: Kernel) -> None:
     for target in filter(None, map(terms.variable, terms.all_terms(tree))):
         with document.noting((*here, "body")):
             _check_number(found, tree, target)
+    for node in draws.repeated(found, tree):
+        with document.noting((*here, "body")), _at(found, node):
+            hint = 'drop before the sum, as dropout(x, p, seed, each="grade") does for each grade'
+            raise KgenError("a term of a sum with `for` draws no random numbers", hint=hint)
 
 
 def _check_variable(found: Kernel, target: ast.Name) -> None:

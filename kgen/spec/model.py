@@ -56,12 +56,17 @@ class Type:
     "grade"), fixed extents (int), and "..." first when any number of leading axes is flattened to `b`.
     """
 
-    kind: str  # "multivector", "weights", "field" (scalar and plain axes) or "index" (integers, never differentiable)
+    kind: str  # "multivector", "weights", "field" (scalar and plain axes); of integers, "index" or "seed"
     memory: tuple[str | int, ...]
     grades: tuple[int, ...] = ()  # multivector: the grades present, ascending
     operands: tuple[str, ...] = ()  # weights: whose product the paths belong to (one or two), as written
     sides: tuple[tuple[int, ...], ...] = ()  # weights: the grades of each operand
     into: str = ""  # index: the axis whose positions its numbers are
+
+    @property
+    def floating(self) -> bool:
+        """Whether it is of real numbers, which can be differentiated."""
+        return self.kind not in ("index", "seed")
 
     @property
     def axes(self) -> tuple[str, ...]:

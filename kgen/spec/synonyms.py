@@ -144,8 +144,10 @@ SYNONYMS = (
          remark="it is several operations: scores by dot, weights by exp, max and sum, values by dot; torch's own,"
          " between functions of kgen, stores no scores"),
     # what a body does not do
-    _row("dropout rrelu", remark="there are no random numbers: drop in torch, or pass a mask as an input and multiply"),
-    _row("rand randn random noise", remark="there are no random numbers: pass them as an input"),
+    _row("dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout grade_dropout drop",
+         remark="dropout(x, p, seed) drops elements, and with each=\"grade\" grades; seed is an input of type seed"),
+    _row("rand randn random noise rrelu bernoulli",
+         remark="there are no random numbers but in dropout: pass them as an input"),
     _row("concat concatenate hstack vstack", "cat(x, y, axis=n, to=k)",
          remark="k is an axis of its own, as long as both together"),
     _row("stack", "components(s, norm_squared(x))",

@@ -6,6 +6,7 @@
     weights(even, grades(1))                the same, of grades that no input needs to have
     [v, c]  [..., n]  [10, n]  [n, grade]   plain axes, with fixed extents or one component per grade of the algebra
     index(v)[e]                             whole numbers along e: positions along v
+    seed                                    one whole number, from which random ones are made
 
 A suffix `[…]` names the axes instead of the default ones; where the components stand among them stays the layout's
 choice. The leading axes `...` are the axis `b`: in a kernel that has them, a first axis `b` means the same.
@@ -21,13 +22,13 @@ from kgen.errors import Follows, KgenError
 from kgen.spec import names
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Algebra, Layout, Type
 
-KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights", "index")
+KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights", "index", "seed")
 COMPONENTS = 4096  # at most, in one plain tensor
 GRADED = ("multivector", "even", "odd", "grades")  # kinds that say which grades are present
 ITEMS = r"[^()]*(\([^()]*\)[^()]*)*"
 FORM = re.compile(rf"\s*(?P<kind>\w+)?\s*(\((?P<items>{ITEMS})\))?\s*(\[(?P<axes>[^\[\]]*)\])?\s*")
 HINT = (
-    "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y), index(v)[e] or axes [b, n]; "
+    "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y), index(v)[e], seed or axes [b, n]; "
     "a suffix [b] sets the axes"
 )
 
@@ -62,6 +63,8 @@ def read(written: str | Sequence[str], scope: Scope) -> Type:
         return _weights(items or (), axes, scope)
     if kind == "index":
         return _index(written, items or (), axes)
+    if kind == "seed":
+        return _seed(written, axes)
     if kind == "scalar" and axes is not None:
         return _plain(axes, scope)
     algebra = _algebra(scope, kind)
@@ -157,6 +160,13 @@ def _index(written: str, into: tuple[str, ...], axes: Dims | None) -> Type:
     if into == axes:
         raise KgenError(f"an index along {into[0]} points into another axis", hint="such as index(v)[e]")
     return Type("index", axes, into=into[0])
+
+
+def _seed(written: str, axes: Dims | None) -> Type:
+    """One number for a whole call."""
+    if axes is not None:
+        raise KgenError(f"{names.shown(written)} is not a type", hint="a seed is one number, and has no axes")
+    return Type("seed", (1,))
 
 
 def _weights(operands: tuple[str, ...], axes: Dims | None, scope: Scope) -> Type:

@@ -6,10 +6,10 @@ of documentation, an example, and the group under which it is equivariant. Names
 (`reference/calls.py`), and `kgen ops` and the page on bodies show it.
 
 Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
-`condition` (a comparison, or a field that is zero or not), `weights`, `index` (an input of integers), `axis` (of an
-argument), `other` (any axis), `axes` (one, or one for each of the values), `made` (a new axis) and `word` (one of the
-alternatives, the default first; all five by keyword only), `function` (a field function of one argument), `*values`
-(any number) and `*grades` (whole numbers).
+`probability` (a number or an option, at least 0 and below 1), `condition` (a comparison, or a field that is zero or
+not), `weights`, `index` and `seed` (inputs of integers), `axis` (of an argument), `other` (any axis), `axes` (one, or
+one for each of the values), `made` (a new axis) and `word` (one of the alternatives, the default first; all five by
+keyword only), `function` (a field function of one argument), `*values` (any number) and `*grades` (whole numbers).
 """
 
 import re
@@ -97,6 +97,7 @@ EXAMPLES = {  # the inputs that examples are written in
     "full": "weights(x, y)[n, m]",
     "linear": "weights(x)[n, m]",
     "position": "index(n)[m]",
+    "seed": "seed",
     **dict.fromkeys(("gain", "shift"), "weights(x)"),
 }
 
@@ -163,6 +164,12 @@ _INDEXED = (
          "For each position the sum of x where the index has it; zero where it never has.",
          "segment_sum(u, position) * x", GL),
 )  # fmt: skip
+_RANDOM = (
+    Word("dropout", "x: value, p: probability, seed: seed, each: word = element | grade",
+         "x / (1 - p) with probability 1 - p, else 0",
+         "x where a random number keeps it: a whole element, or each of its grades on its own.",
+         "dropout(x, 0.25, seed)", (*GL, *GL)),
+)  # fmt: skip
 _REDUCTIONS = (
     Word("sum", "x: value, over: axis", "sum of x[i] over i", "The sum along an axis, or of a term for each grade.",
          "sum(x, over=n)", GL, each="sum(x.grade(g) * gain[g] for g in x.grades)"),
@@ -193,4 +200,6 @@ _FIELDS = (
          "where(x.e > s, x.e, 0) * x", GL),
 )  # fmt: skip
 
-VOCABULARY: dict[str, Word] = {row.name: row for row in (*_GEOMETRIC, *_AXES, *_INDEXED, *_REDUCTIONS, *_FIELDS)}
+VOCABULARY: dict[str, Word] = {
+    row.name: row for row in (*_GEOMETRIC, *_AXES, *_INDEXED, *_RANDOM, *_REDUCTIONS, *_FIELDS)
+}

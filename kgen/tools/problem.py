@@ -175,8 +175,8 @@ def draw(
 ) -> Problem:
     """Random inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes.
 
-    Numbers are normal; those of an index are positions that there are. Of inputs in `positive` absolute values are
-    taken: masses, times.
+    Numbers are normal; those of an index are positions that there are; a seed is any. Of inputs in `positive` absolute
+    values are taken: masses, times.
     """
     random = torch.Generator(device).manual_seed(20)
     sizes = whole(description, sizes)
@@ -189,11 +189,13 @@ def draw(
         (count,) = shape((axis,), sizes)
         return torch.randint(max(1, count), shape(dims, sizes), generator=random, device=device)
 
+    def numbers(name: str, dims: Sequence[str | int]) -> torch.Tensor:
+        if name in description.get("seeds", ()):
+            return torch.randint(1 << 62, shape(dims, sizes), generator=random, device=device)
+        return positions(indices[name], dims) if name in indices else normal(dims)
+
     names, indices = list(description["inputs"]), description["indices"]
-    drawn = {
-        name: positions(indices[name], dims) if name in indices else normal(dims)
-        for name, dims in description["inputs"].items()
-    }
+    drawn = {name: numbers(name, dims) for name, dims in description["inputs"].items()}
     inputs = tuple(x.abs() if name in positive else x for name, x in drawn.items())
     leaves = tuple(x.detach().requires_grad_(name in description["grads"]) for name, x in zip(names, inputs))
     wanted = tuple(names.index(name) for name in description["grads"])

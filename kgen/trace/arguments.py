@@ -17,14 +17,14 @@ from itertools import product
 from kgen.errors import Follows, KgenError
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
-from kgen.graph.tensor import INDEX, Lookup, Tensor
+from kgen.graph.tensor import INDEX, SEED, Lookup, Tensor
 from kgen.spec.body import joined_axes
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables
 from kgen.trace.calls import kind
 from kgen.trace.components import indexing
-from kgen.trace.values import Context, Index, Indexed, Multivector, Value, Weights
+from kgen.trace.values import Context, Index, Indexed, Multivector, Seed, Value, Weights
 
 
 def axes(kernel: Kernel) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def tensor(spec: Spec, kernel: Kernel, argument: Argument) -> Tensor:
     extents = iter([len(names) for names in labels])
     dims = tuple(next(extents) if _is_component(dim) else "b" if dim == ELLIPSIS else dim for dim in declared.memory)
     flat = tuple("_".join(names) for names in product(*labels))
-    dtype = INDEX if declared.kind == "index" else None
+    dtype = {"index": INDEX, "seed": SEED}.get(declared.kind)
     return Tensor(argument.name, dims, flat, ELLIPSIS in declared.memory, dtype)
 
 
@@ -66,6 +66,8 @@ def _is_component(dim: str | int) -> bool:
 
 def _labels(spec: Spec, kernel: Kernel, argument: Argument, dim: str | int) -> tuple[str, ...]:
     """The names along a dim that enumerates components."""
+    if argument.type and argument.type.kind == "seed":
+        return ("",)
     if isinstance(dim, int):
         return tuple(map(str, range(dim)))
     if dim == "path":
@@ -92,6 +94,8 @@ def value(context: Context, argument: Argument, layout: Tensor) -> Value:
             return Weights(name, paths(context.spec, context.kernel, name), fields, declared.operands)
         case "index":
             return Index(name, Lookup(layout.axes[0], declared.into, layout.name))
+        case "seed":
+            return Seed(name, fields[0])
     extents = tuple(dim for dim in layout.dims if isinstance(dim, int))
     return Indexed(name, extents, fields) if extents else fields[0]
 

@@ -6,10 +6,12 @@ as the row's lowering takes them. Mistakes are KgenErrors; those without a place
 
 import ast
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kgen.errors import Follows, KgenError
 from kgen.graph.node import Node
-from kgen.spec.body import place
+from kgen.spec import draws
+from kgen.spec.body import examined, place
 from kgen.spec.model import COMPONENT_AXES
 from kgen.spec.synonyms import nearest
 from kgen.spec.tensor_types import check_axis
@@ -21,6 +23,8 @@ from kgen.wording import counted
 
 Evaluate = Callable[[ast.expr], Value]
 BY_NAME = ("axis", "other", "axes", "made", "word")  # parameters that are given by keyword only
+RANGE = "p is at least 0 and below 1"
+NUMBERS = ("number", "probability")  # fields without axes
 
 
 def bind(
@@ -67,10 +71,12 @@ def checked(context: Context, operation: str, parameter: Parameter, value: Value
             fits = isinstance(value, kinds.Weights)
         case "index":
             fits = isinstance(value, kinds.Index)
+        case "seed":
+            fits = isinstance(value, kinds.Seed)
         case "value" | "values":
             fits = isinstance(value, Node | Multivector)
         case _:
-            fits = isinstance(value, Node) and (parameter.type != "number" or not value.axes)
+            fits = isinstance(value, Node) and (parameter.type not in NUMBERS or not value.axes)
     if fits:
         return context.arithmetic(value) if isinstance(value, Node) and parameter.type != "condition" else value
     article = "an" if parameter.type == "index" else "a"
@@ -85,6 +91,8 @@ def _conversion(context: Context, operation: str, wanted: str, value: Value) -> 
         return f"pointwise({operation}, x) acts on each component" if whole else "x.e is the scalar component"
     if wanted == "index":
         return "an index is an input of integers, declared as index(v)[e]"
+    if wanted == "seed":
+        return "a seed is an input, declared as seed: seed"
     if isinstance(value, Node) and wanted == "multivector" and context.spec.algebra:
         return "a field s as a multivector is s * e"
     return None
@@ -113,9 +121,32 @@ def _argument(context: Context, row: Operation, parameter: Parameter, node: ast.
         return _function(context, row, node)
     value = evaluate(node)
     try:
-        return checked(context, row.name, parameter, value)
+        found = checked(context, row.name, parameter, value)
     except KgenError as error:
         raise KgenError(error.message, place(context.kernel, node), error.hint) from None
+    if isinstance(found, kinds.Seed):
+        return _numbered(context, row, found, node)
+    if parameter.type == "probability":
+        _check_probability(context, row, value, node)
+    return found
+
+
+def _numbered(context: Context, row: Operation, seed: kinds.Seed, node: ast.expr) -> kinds.Seed:
+    """The seed of one draw, which reads it by its own name: the place says which draw it is."""
+    if not isinstance(node, ast.Name) or node.id != seed.name:
+        raise KgenError(f"{row.name} reads the seed by another name", place(context.kernel, node), f"it is {seed.name}")
+    return replace(seed, number=draws.number(context.kernel, examined(context.kernel).tree, node))
+
+
+def _check_probability(context: Context, row: Operation, value: Value, node: ast.expr) -> None:
+    """A number, or an option with such a default: what callers pass for it is looked at when they call."""
+    kernel, mark = context.kernel, place(context.kernel, node)
+    numbers = {o.name: o.default for o in kernel.options if o.name in kernel.numbers and isinstance(node, ast.Name)}
+    p = value.value if isinstance(value, Node) and value.kind == "Const" else numbers.get(getattr(node, "id", ""))
+    if p is None or not (isinstance(value, Node) and value.kind in ("Const", "Input")):
+        raise KgenError(f"{row.name} needs a number or an option as p", mark, RANGE)
+    if not 0 <= p < 1:
+        raise KgenError(f"{row.name} with the probability {float(p):g}", mark, RANGE)
 
 
 def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[object] | None) -> str:
@@ -189,6 +220,8 @@ def kind(value: Value) -> str:
             return f"the indexed tensor {value.name}" if value.name else "a tensor of components"
         case kinds.Index():
             return f"the integer tensor {value.name}"
+        case kinds.Seed():
+            return f"the seed {value.name}"
         case bool():
             return "a bool option"
     return "a word"

@@ -12,7 +12,7 @@ from kgen.graph.node import Node
 from kgen.spec.model import Blade
 from kgen.spec.signature import blade
 from kgen.trace.calls import kind
-from kgen.trace.values import Context, Index, Indexed, Multivector, Value, Weights
+from kgen.trace.values import Context, Index, Indexed, Multivector, Seed, Value, Weights
 
 
 def component(context: Context, value: Value, name: str) -> tuple[Blade, Node]:
@@ -66,6 +66,8 @@ def indexing(value: Value) -> str | None:
             return f"{name}[0] is a field; for each grade, sum(x.grade(g) * {name}[g] for g in x.grades)"
         case Weights() | Indexed():
             return "name one of its fields, as in w[3, 0] or weight[0, 1, 1]"
+        case Seed(name=name):
+            return f"{name} is read by dropout(x, p, {name})"
         case Index(name=name):
             return f"gather(x, {name}) has x where it says, segment_sum(x, {name}) adds there"
     return None

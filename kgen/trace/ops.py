@@ -12,6 +12,7 @@ from functools import partial
 
 from kgen.spec.vocabulary import VOCABULARY, Parameter, Word
 from kgen.trace import lowering as to
+from kgen.trace.random import dropout
 from kgen.trace.values import Value
 
 Lowering = Callable[..., Value]
@@ -79,6 +80,7 @@ MEANINGS: dict[str, Lowering] = {
     "components": to.components,
     "gather": to.gather,
     "segment_sum": to.segment_sum,
+    "dropout": dropout,
     "sum": to.sum,
     "mean": to.mean,
     "max": to.max,

@@ -65,13 +65,22 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class Seed:
+    """The number from which random ones are made, as a draw reads it; `number` is which one in the body."""
+
+    name: str
+    field: Node
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """What a name stands for whose definition is a mistake."""
 
 
 COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 
-Value = Node | Multivector | Weights | Indexed | Index | bool | str
+Value = Node | Multivector | Weights | Indexed | Index | Seed | bool | str
 Operand = Node | Multivector
 Named = Value | Unknown  # what a name may stand for
 

@@ -12,6 +12,7 @@ from .registry import KERNELS, Dims
 
 CHECKS_INDICES = os.environ.get("KGEN_CHECK_INDICES", "") not in ("", "0")
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGEST = (1 << 63) - 1  # of int64
 Sizes = dict[str, int]
 Lead = tuple[int, ...]
 Seen = tuple[torch.Size, torch.dtype, torch.device]
@@ -76,6 +77,30 @@ def check_flag(owner: str, name: str, value: object) -> None:
     """A text is none: any but the empty one would be true, silently."""
     if type(value) is not bool and value not in (True, False):
         raise TypeError(f"{owner}: {name} must be True or False, got {value!r}")
+
+
+def check_probability(owner: str, name: str, value: object) -> None:
+    """With which something is dropped, so that something may be left."""
+    if hasattr(type(value), "__torch_function__"):  # it stands for a number, or is a tensor, which is refused later
+        return
+    p = number(owner, name, value)
+    if not 0 <= p < 1:
+        raise ValueError(f"{owner}: {name} must be at least 0 and below 1, got {p}")
+
+
+def seed(given: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    """The number that was given, or one that torch's generator of the device draws now: also where a graph is replayed,
+    and again where a checkpoint sets that generator back.
+    """
+    made = unread(given, like)
+    return torch.randint_like(made, LARGEST) if given is None and made is not None else made
+
+
+def unread(given: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    """The number that was given, or any: a variant that draws nothing reads none."""
+    if given is None and hasattr(like, "new_empty"):  # what is no tensor is refused behind this
+        return like.new_empty((1,), dtype=torch.int64)
+    return given
 
 
 def number(owner: str, name: str, x: object) -> float:
@@ -161,6 +186,9 @@ def _fit(function: str, *seen: Seen) -> Fit:
         if name in KERNELS[function]["indices"]:
             if dtype not in (torch.int32, torch.int64):
                 raise ValueError(f"{function}: {name} must be int32 or int64, got {dtype}")
+        elif name in KERNELS[function].get("seeds", ()):
+            if dtype is not torch.int64:
+                raise ValueError(f"{function}: {name} must be int64, got {dtype}")
         elif dtype not in DTYPES:
             raise ValueError(f"{function}: {name} must be float16, bfloat16, float32 or float64, got {dtype}")
         if first is None:

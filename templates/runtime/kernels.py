@@ -97,6 +97,15 @@ def _column_max(value, ROWS: tl.constexpr):
 
 
 @triton.jit()
+def _kept(seed, element, p, number: tl.constexpr, part: tl.constexpr, REAL: tl.constexpr):
+    # 1 with probability 1 - p, else 0: the same for an element whichever kernel asks. Four parts share the work.
+    low, high = element.to(tl.uint32), (element >> 32).to(tl.uint32)
+    drawn = tl.philox(seed, low, high, low * 0 + number, low * 0 + part // 4)
+    uniform = tl.uint_to_uniform_float(drawn[part % 4])
+    return tl.where(uniform >= tl.cast(p, tl.float32), 1.0, 0.0).to(REAL)
+
+
+@triton.jit()
 def _or_nan(largest, lost):
     # tl.max passes over NaN, torch.amax does not.
     return tl.where(lost > 0, float("nan"), largest)

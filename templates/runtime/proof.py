@@ -51,6 +51,9 @@ class Case:
         self.grads: tuple[str, ...] = claim["grads"]
         self.options: dict[str, bool | int | float] = claim.get("options", {})
         self.indices: dict[str, str] = claim.get("indices", {})
+        self.seeds: tuple[str, ...] = claim.get("seeds", ())
+        self.integers = {*self.indices, *self.seeds}
+        self.probabilities: tuple[str, ...] = claim.get("probabilities", ())
         self.grades: dict[str, tuple[int, ...]] = claim.get("grades", {})
         self.group: str = claim.get("group", "")
         self.products: bool = claim.get("products", False)
@@ -64,7 +67,8 @@ class Case:
     def settings(self, further: bool) -> dict[str, Any]:
         """The options: numbers at their defaults or further from zero, as a norm over few features wants its eps."""
         numbers = {name: value for name, value in self.options.items() if not isinstance(value, bool)}
-        return dict(self.flags) | {k: v + further * (0.5 if isinstance(v, float) else 1) for k, v in numbers.items()}
+        steps = {k: 0.0 if k in self.probabilities else 0.5 if isinstance(v, float) else 1 for k, v in numbers.items()}
+        return dict(self.flags) | {name: value + further * steps[name] for name, value in numbers.items()}
 
 
 class _Claims:
@@ -91,8 +95,9 @@ def claim(folder: Path, kernels: dict[str, dict[str, Any]], oracles: dict[str, F
     Args:
         folder: the package's.
         kernels: what each kernel takes and gives: `inputs`, `outputs` and `grads` as in `KERNELS`, and where there are
-            any `options`, `indices`, `products`, `precision`, `narrow`, `joined` axes, `grades` of multivectors, the
-            `group` under which the kernel is equivariant; `spec`, the digest of what the spec says of it.
+            any `options`, those of them that are `probabilities`, `indices`, `seeds`, `products`, `precision`,
+            `narrow`, `joined` axes, `grades` of multivectors, the `group` under which the kernel is equivariant;
+            `spec`, the digest of what the spec says of it.
         oracles: the functions in plain torch that the kernels must equal.
         algebra: `blades` with their `grades`, the `table` of their products, and the oracles' `product`, `regrade` and
             `involute`.
@@ -239,6 +244,9 @@ def draw(
             count = max(1, extents[case.indices[name]])  # what points into nothing is out of range
             inputs[name] = torch.randint(count, shape(dims, extents), generator=random).to(DEVICE)
             continue
+        if name in case.seeds:
+            inputs[name] = torch.randint(1 << 62, shape(dims, extents), generator=random).to(DEVICE)
+            continue
         x = torch.randn(shape(dims, extents), generator=random, dtype=torch.float64)
         x = x * scale if name in (case.grades or case.inputs) else x
         kind = dtype[name] if isinstance(dtype, dict) else dtype
@@ -332,7 +340,7 @@ def prove(
 ) -> Tensors:
     """What the kernel makes of the inputs, which is what the oracle makes of them in fp64, in the promised dtypes."""
     found = run(case, inputs, wanted, second, further)
-    floating = {name: x.dtype for name, x in inputs.items() if name not in case.indices}
+    floating = {name: x.dtype for name, x in inputs.items() if name not in case.integers}
     promised = functools.reduce(torch.promote_types, [floating[name] for name in case.grads or floating])
     arithmetic = torch.float64 if torch.float64 in floating.values() else torch.float32
     exact, rough = (expected(case, inputs, kind, wanted, second, further) for kind in (torch.float64, arithmetic))
@@ -365,7 +373,7 @@ def shaken(inputs: Tensors, rounding: float, seed: int) -> Tensors:
 
 def expected(case: Case, inputs: Tensors, dtype: torch.dtype, *rest: Any) -> Tensors:
     """What the oracle makes of the inputs, in this arithmetic."""
-    values = {name: x.cpu() if name in case.indices else x.cpu().to(dtype) for name, x in inputs.items()}
+    values = {name: x.cpu() if name in case.integers else x.cpu().to(dtype) for name, x in inputs.items()}
     return evaluate(case, CLAIMS.oracles[case.kernel], values, *rest)
 
 
@@ -449,7 +457,7 @@ PLACES: dict[str, Function] = {"zeros and ties": torch.round, "left": lambda x: 
 def test_places(case: Case, place: str) -> None:
     """Zeros and ties, where functions have kinks, and both tails, where differences cancel."""
     drawn = draw(case, sizes(case, 3, 5), torch.float32)
-    prove(case, {name: x if name in case.indices else PLACES[place](x) for name, x in drawn.items()})
+    prove(case, {name: x if name in case.integers else PLACES[place](x) for name, x in drawn.items()})
 
 
 @each(lambda case: case.narrow)
@@ -547,7 +555,7 @@ def test_rows_are_independent(case: Case) -> None:
     for mark, tensors in (("", case.inputs | case.outputs), ("d ", case.inputs)):
         places |= {mark + name: dims.index(rows) for name, dims in tensors.items() if rows in dims}
     after = {name: x.clone() for name, x in before.items()}
-    for name in places.keys() & after.keys() - case.indices.keys():
+    for name in places.keys() & after.keys() - case.integers:
         after[name].select(places[name], 2).fill_(torch.nan)
     others = [[expected(case, x, torch.float64), run(case, x)] for x in (before, after)]
     for name in places.keys() & others[0][0].keys():

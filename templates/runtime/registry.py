@@ -17,6 +17,7 @@ class Description(TypedDict):
     indices: dict[str, str]
     products: bool
     precision: NotRequired[str]
+    seeds: NotRequired[tuple[str, ...]]
     joined: NotRequired[dict[str, tuple[str, ...]]]
 
 
@@ -36,6 +37,7 @@ def describe(
     options: dict[str, bool | int | float] | None = None,
     work: Work | None = None,
     indices: dict[str, str] | None = None,
+    seeds: tuple[str, ...] = (),
     products: bool = False,
     precision: str = "",
     joined: dict[str, tuple[str, ...]] | None = None,
@@ -54,6 +56,7 @@ def describe(
         work: with the default options, the arithmetic of the formula: "forward", and "forward+backward" together. A
             "product" is one of two numbers in a product of matrices, the other kinds are element by element.
         indices: the inputs that are positions along an axis, with that axis.
+        seeds: the inputs from which random numbers are made.
         products: whether it multiplies matrices.
         precision: how it multiplies fp32, if the spec fixes that.
         joined: the axes that are others one after the other, with these.
@@ -71,6 +74,8 @@ def describe(
     }
     if precision:
         KERNELS[function]["precision"] = precision
+    if seeds:
+        KERNELS[function]["seeds"] = seeds
     if joined:
         KERNELS[function]["joined"] = joined
     FILES[function] = files

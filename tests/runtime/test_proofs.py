@@ -20,6 +20,7 @@ import torch
 from folders import copied, written_to
 from imports import packages
 from modules import PACKAGES, ROOT, spec_text, turned
+from test_dropout import SPEC as DROPPED
 
 from kgen.emit.proof import proof
 from kgen.pipeline import generate
@@ -136,6 +137,7 @@ SPECS: dict[str, Callable[[], str]] = {
     "no_versors": lambda: template("no_versors", (0, 0, 2)),
     "awkward": lambda: AWKWARD,
     "precise": lambda: PRECISE,
+    "drop": lambda: DROPPED,
 }
 
 # Of these some tests only, for the time that the interpreter takes.
@@ -147,6 +149,7 @@ PARTS = {
     "boost": "reference or invariant or equivariance",
     "translation": "reference or invariant or equivariance",
     "awkward": "not mixed and not strides and not alone",
+    "drop": "description or reference or sizes or rows or second or finite or equivariance",
     "precise": "description or sizes or dtypes or turned or second",
 }
 

@@ -9,6 +9,7 @@ from kgen.emit.kernel.printer import COMPARISONS
 from kgen.graph import tensor as memory
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
+from kgen.reference import runtime
 
 CALLS = {
     "abs": torch.abs,
@@ -32,6 +33,8 @@ def drawn(graph: Graph, sizes: dict[str, int], generator: torch.Generator) -> di
         shape = [d if isinstance(d, int) else sizes[d] for d in tensor.dims]
         if tensor.dtype == memory.INDEX:
             found[tensor.name] = torch.randint(min(sizes.values()), shape, generator=generator)
+        elif tensor.dtype == memory.SEED:
+            found[tensor.name] = torch.randint(1 << 62, shape, generator=generator)
         else:
             found[tensor.name] = torch.randn(shape, generator=generator, dtype=torch.float64)
     return found
@@ -45,6 +48,8 @@ def evaluate(
     extents = dict(sizes)
     for declared in graph.inputs:
         if declared.dtype is not None:
+            if declared.dtype == memory.SEED:
+                leaves[declared.name, 0] = tensors[declared.name].reshape(())
             if declared.dtype == memory.INDEX:
                 leaves[declared.name, 0] = tensors[declared.name]
                 extents[declared.axes[0]] = len(tensors[declared.name])
@@ -89,6 +94,8 @@ def _node(
         case "Call":
             result: Tensor = CALLS[node.function](*args)
             return result.double()
+        case "Draw":
+            return _kept(node, args[0], args[1], axes, extents)
         case "Gather" | "Segment":
             return _looked_up(node, args[0], axes, leaves[node.lookup.tensor, 0].long(), extents)
         case "Sum":
@@ -99,6 +106,16 @@ def _node(
         case "Max":
             return args[0].amax([axes.index(a) for a in node.over], keepdim=True)
     raise NotImplementedError(node.kind)
+
+
+def _kept(node: Node, seed: Tensor, p: Tensor, axes: tuple[str, ...], extents: dict[str, int]) -> Tensor:
+    """By the reference's generator, of elements that are counted here."""
+    number, part, along = node.drawn
+    element = torch.zeros((), dtype=torch.int64)
+    for axis in along:
+        place = torch.arange(extents[axis]).reshape([-1 if a == axis else 1 for a in axes])
+        element = element * extents[axis] + place
+    return (runtime._ref_uniform(seed, element, number, part) >= p).double()
 
 
 def _looked_up(node: Node, x: Tensor, axes: tuple[str, ...], index: Tensor, extents: dict[str, int]) -> Tensor:

@@ -38,7 +38,7 @@ def kernel(
     arguments = tuple(Argument(name, declared, MARK) for name, declared in types.items())
     settings = tuple(Option(name, default, MARK) for name, default in (options or {}).items())
     memory = where.multivector if over else ()
-    floating = tuple(name for name, declared in types.items() if declared.kind != "index")
+    floating = tuple(name for name, declared in types.items() if declared.floating)
     return Kernel("f", "", arguments, settings, results, floating, 2, True, body, memory, MARK, BODY)
 
 

@@ -99,6 +99,12 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
         "a = segment_sum(gather(x, i) * u, j)\n"
         "return a * x, segment_sum(sigmoid(gather(a.e - x.e, j) * u) * gather(a, i), i) + a, sum(a.e, over=n)",
     ),
+    "dropped": (
+        {"x": "multivector", "s": "scalar", "t": "scalar[n]", "seed": "seed"},
+        'y = dropout(x, 0.25, seed, each="grade")\n'
+        "return dropout(t, 0.5, seed) * y, sum(dropout(s * y.e1, 0.125, seed), over=b), "
+        "mean(dropout(y, 0.5, seed), over=n)",
+    ),
     "largest": (XY, "m = detach(max(x.e, over=n))\nreturn exp(x.e - m), max(y.e1, over=n)"),
     "dots": (FIELDS, "return dot(s, t, over=n), x * dot(s, s, over=n)"),
     "exponentials": (FIELDS, "return exp(s) * log(2 + s * s) * x, t * sigmoid(x.e1)"),

@@ -288,7 +288,7 @@ MISTAKES = [
     ("return x.e11", 10, 14, "no component e11", "no index twice"),
     ("return swish(x)", 10, 14, "no operation swish", "x * sigmoid(x.e)"),
     ("return softmax(x.e)", 10, 14, "no operation softmax", "over=n"),
-    ("return dropout(x)", 10, 14, "no operation dropout", "there are no random numbers"),
+    ("return randn(x)", 10, 14, "no operation randn", "there are no random numbers"),
     ("return sinus(x.e)", 10, 14, "no operation sinus", None),
     ("return x.grade(7)", 10, 14, "no grade 7", "grades are 0, 1, 2"),
     ("return sum(x, over=m)", 10, 26, "no axis m", "b n"),

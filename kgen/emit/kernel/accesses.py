@@ -11,7 +11,7 @@ from kgen.emit.kernel.rows import Access
 from kgen.emit.kernel.statements import Statements
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import SEED, Tensor
 
 
 class Accesses:
@@ -47,7 +47,8 @@ class Accesses:
             here = range(first, first + chunk)
             if not names.keys().isdisjoint(here):
                 together = tuple(names.get(i, unused) for i in here)
-                yield Access(together, *self.block.source(tensor, first), chunk > 1)
+                kind = "tl.int64" if tensor.dtype == SEED else "REAL"
+                yield Access(together, *self.block.source(tensor, first), chunk > 1, kind=kind)
 
     def _stored(self, output: Output) -> Iterator[Access]:
         tensor, chunk = output.tensor, self.block.chunk(output.tensor)

@@ -47,6 +47,13 @@ class Naming:
         factor, sizes = stride(tensor, position)
         return factor, tuple(self.steps.get(size, size) for size in sizes)
 
+    def element(self, axes: Sequence[str]) -> str:
+        """The number of an element along some axes, in whatever order the kernel walks over them."""
+        text = f"tl.cast({self.places[axes[0]]}, tl.int64)"
+        for i, axis in enumerate(axes[1:]):
+            text = f"{f'({text})' if i else text} * {size_name(axis)} + {self.places[axis]}"
+        return text
+
     def products(self, tensor: Tensor) -> list[tuple[str, ...]]:
         """The products of sizes that separate a tensor's components."""
         strides = (self.stride(tensor, i) for i, d in enumerate(tensor.dims) if isinstance(d, int))
@@ -56,6 +63,8 @@ class Naming:
         unique = self.names.unique
         tensors = dict.fromkeys(t.name for t in (*k.inputs, *k.written))
         self.index = {axis: unique(axis) for axis in k.axes}
+        rows = {"fold": k.loop, "segment": ()}.get(k.kind, k.rows)  # of several each has an index for every row
+        self.places = {axis: f"{name} + r" if rows == (axis,) else name for axis, name in self.index.items()}
         found = dict.fromkeys(by for t in k.inputs for by in t.lookups)
         self.looked_up = {by: unique(f"{by.tensor}_{by.into}") for by in found}  # the position that an index has
         self.in_range = {by: unique(f"has_{by.tensor}_{by.into}") for by in found}

@@ -6,7 +6,7 @@ numbered within it: `out_e1_1`, `out_e1_2`, ….
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from itertools import chain, count
 from typing import NamedTuple
@@ -139,8 +139,8 @@ class Term(NamedTuple):
 class Expressions:
     """Spells fields; those in `named` appear by name, all others in place."""
 
-    def __init__(self, names: Names, named: set[Node], order: Order) -> None:
-        self.names, self.named, self.order = names, named, order
+    def __init__(self, names: Names, named: set[Node], order: Order, element: Callable[[Sequence[str]], str]) -> None:
+        self.names, self.named, self.order, self.element = names, named, order, element
 
     def define(self, node: Node, width: int) -> list[tuple[str, str]]:
         """The right-hand side that computes a named field; of a long sum or product with further lines after it."""
@@ -195,6 +195,10 @@ class Expressions:
                 return f"1.0 / {self.use(node.args[0], UNARY)}", PRODUCT
             case "Call":
                 return self._call(node)
+            case "Draw":
+                which, part, axes = node.drawn
+                seed, p = (self._argument(a) for a in node.args)
+                return f"_kept({seed}, {self.element(axes)}, {p}, {which}, {part}, REAL)", ATOM
             case _:
                 raise AssertionError(f"{node.kind} has no spelling of its own")
 

@@ -7,6 +7,8 @@ from textwrap import wrap
 from kgen.emit.text.banner import source_name
 from kgen.emit.text.constants import dims, tensors
 from kgen.emit.text.tidy import LINE_LENGTH
+from kgen.spec import draws
+from kgen.spec.body import parse_body
 from kgen.spec.model import PRECISIONS, Argument, Kernel, Option, Spec
 from kgen.trace.trace import equivariance
 
@@ -35,8 +37,10 @@ def document(spec: Spec, kernel: Kernel) -> str:
         f"    {t.name}: shape {shape(dims(t))}, of the promoted dtype of {_listed(kernel.grads)}." for t in outputs
     ]
     indices = [a for a in kernel.inputs if a.type and a.type.kind == "index"]
+    dropped = draws.probabilities(kernel, parse_body(kernel))
     lines += ["", "Raises:"]
     lines += ["    ValueError: an argument's shape, dtype or device does not fit; the message names it."]
+    lines += [f"    ValueError: {name} is below 0, or not below 1." for name in dropped]
     lines += ["    IndexError: with KGEN_CHECK_INDICES=1 set, a position is out of range."] if indices else []
     group = equivariance(spec, kernel)
     if group:
@@ -73,6 +77,8 @@ def shape(tensor_dims: tuple[str | int, ...]) -> str:
 
 def numbers(argument: Argument) -> str:
     """What an input's numbers are."""
+    if argument.type and argument.type.kind == "seed":
+        return "int64, from which random numbers are made; drawn by torch's generator if None"
     into = argument.type.into if argument.type else ""
     return f"int32 or int64, positions along {into}" if into else "floating"
 
