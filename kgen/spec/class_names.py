@@ -37,6 +37,7 @@ PRIVATE = (  # of every nn.Module, by names that a parameter may have, too: othe
 )
 WIDTH = 80  # of a parameter's name: with `self.` it is on one line
 NUMBER = re.compile(r"0|[1-9][0-9]{0,2}")
+MODE = "training"  # an attribute of every nn.Module, and what a kernel's option of that name is in one
 CONSTRUCTOR = ("self", "device", "dtype")  # what every constructor takes besides
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kgen.errors import KgenError
 from kgen.spec import names
 from kgen.spec.choices import WORD, choice, nearest
-from kgen.spec.class_names import LIST, check_class, check_constructor, check_parameter
+from kgen.spec.class_names import LIST, MODE, check_class, check_constructor, check_parameter
 from kgen.spec.document import Document, Place
 from kgen.spec.model import EVERY, Choice, Kernel, Module, Parameter, Switch
 from kgen.spec.parameter_forms import parameters
@@ -134,7 +134,7 @@ def _check_names(
         with document.noting((*here, "kernel")):
             raise KgenError("`self` is an input of the module's kernel", hint="which forward, a method, cannot take")
     taken = [*LIST] if any(name.split(".")[0].isdigit() for name in entry.parameters) else []
-    for option in kernel.options:
+    for option in (o for o in kernel.options if o.name != MODE or o.name in kernel.numbers):
         with document.noting((*here, "kernel")):
             check_constructor(option.name, f"an option of module {names.shown(str(here[-1]))}", taken)
         taken.append(option.name)

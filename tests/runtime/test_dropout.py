@@ -62,6 +62,15 @@ kernels:
     body: |
       near = dropout(gather(dropout(t, 0.25, seed), at) * gather(s, at), 0.5, seed)
       return segment_sum(near, at) + dropout(s, 0.125, seed)
+  gained:
+    inputs: {x: multivector, gain: "scalar[n]", seed: seed}
+    options: {training: true, p: 0.5}
+    body: return gain * dropout(x, p, seed) if training else gain * x
+modules:
+  Dropped:
+    kernel: gained
+    sizes: {n: features}
+    parameters: {gain: ones}
 """
 FIRST = SPEC.replace(BLADES_LAST, BLADES_FIRST).replace("multivector[..., m]", "multivector[b, m]")
 
@@ -286,7 +295,17 @@ def test_graphs_draw_at_each_replay(drop: ModuleType) -> None:
     assert not torch.equal(results[0][0], results[1][0])
 
 
-# what packages say, mistakes
+# modules, what packages say, mistakes
+
+
+def test_modules_have_modes(drop: ModuleType) -> None:
+    layer, x = drop.Dropped(5, p=0.5, device=DEVICE, dtype=torch.float64), ones(9, 5, 8)
+    assert int((layer(x) == 0).sum()) > 0
+    assert torch.equal(layer.eval()(x), x)
+    assert int((layer.train()(x) == 0).sum()) > 0
+    assert repr(layer) == "Dropped(features=5, p=0.5)"
+    with pytest.raises(ValueError, match="Dropped: p must be at least 0 and below 1, got 1.5"):
+        drop.Dropped(5, p=1.5)
 
 
 def test_no_axis_is_shared_by_devices_that_count_elements(drop: ModuleType) -> None:

@@ -9,6 +9,7 @@ from kgen.emit.text.banner import source_name
 from kgen.emit.text.constants import dims, tensors
 from kgen.emit.text.docstrings import docstring, option, shape
 from kgen.graph.tensor import Tensor
+from kgen.spec.class_names import MODE
 from kgen.spec.model import Choice, Module, Parameter, Settings, Switch
 
 WIDTH = 110  # of lines within a docstring
@@ -16,16 +17,18 @@ WIDTH = 110  # of lines within a docstring
 
 def document(a: Around) -> str:
     """Meaning, constructor, parameters with shapes and initialisation, forward, source."""
-    module, (inputs, _) = a.module, tensors(a.spec, a.usual)
-    given = [t for t in inputs if t.name not in [p.input for p in module.parameters]]
+    module = a.module
+    given = [t for t in a.inputs if t.name not in [p.input for p in module.parameters]]
     lines = [*(module.doc.splitlines() or [module.name]), ""]
     held = f"Holds parameters and options of {kernels_in_words(a)}, whose docstring has the formula."
     lines += [*wrap(held, WIDTH), "", "Args:"]
     lines += [f"    {argument}: the extent of {_axes(module, argument)}, at least 1." for argument in module.arguments]
-    lines += [f"    {o.name}: {option(o)}." for o in a.usual.options]
+    lines += [f"    {o.name}: {option(o)}." for o in a.options]
     lines += [f"    {s.name}: {_decides(module, s)}, {quoted(s.default)} by default." for s in module.switches]
     lines += ["    device, dtype: of the parameters; torch's defaults if None.", "", "Parameters:"]
     lines += [line for p in module.parameters for line in _parameter(a, p)]
+    if len(a.options) < len(a.usual.options):
+        lines += ["", f"The kernel's option `{MODE}` is the module's mode, which .train() and .eval() set."]
     lines += ["", f"forward({', '.join(t.name for t in given)}):"]
     lines += [f"    {t.name}: shape {_shape(module, t)}, {'integers' if t.dtype else 'floating'}." for t in given]
     lines += [f"    returns {line}." for line in _results(a)]

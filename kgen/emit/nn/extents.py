@@ -10,7 +10,10 @@ from typing import Any
 from kgen.emit.nn.settings import usual
 from kgen.emit.text.constants import dims, tensors
 from kgen.emit.text.docstrings import shape
-from kgen.spec.model import Choice, Kernel, Module, Parameter, Settings, Spec, Switch, Type
+from kgen.graph.tensor import Tensor
+from kgen.spec import draws
+from kgen.spec.class_names import MODE
+from kgen.spec.model import Choice, Kernel, Module, Option, Parameter, Settings, Spec, Switch, Type
 
 COUNTED = {"grade": "grades", "path": "paths", "blade": "components"}  # what numbers in a fan count
 
@@ -28,6 +31,16 @@ class Around:
     @property
     def usual(self) -> Kernel:
         return self.kernel(usual(self.module.switches))
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """What the kernel takes of the class and of forward; a seed it has by itself."""
+        return [t for t in tensors(self.spec, self.usual)[0] if t.name not in draws.seeds(self.usual)]
+
+    @property
+    def options(self) -> list[Option]:
+        """The kernel's options that the constructor takes; `training` is a mode of every nn.Module."""
+        return [o for o in self.usual.options if o.name != MODE]
 
     def dims(self, p: Parameter, settings: Settings) -> list[tuple[str, str | int]]:
         """The dims of a parameter's input by name, with their extents: arguments of the constructor, or numbers."""

@@ -12,6 +12,8 @@ from kgen.emit.nn.extents import COUNTED, Around, spelled, switches_of
 from kgen.emit.nn.holders import attribute, held, holders, is_list, statement
 from kgen.emit.nn.settings import expression, quoted, statements
 from kgen.emit.text.constants import tensors
+from kgen.spec import draws
+from kgen.spec.body import parse_body
 from kgen.spec.model import EVERY, Case, Kernel, Module, Parameter, Settings, Spec, Switch
 from kgen.spec.private_names import definition_name
 
@@ -19,7 +21,7 @@ from kgen.spec.private_names import definition_name
 def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
     """One class."""
     a = Around(spec, module)
-    inputs, _ = tensors(spec, a.usual)
+    inputs = a.inputs
     kept = {p.input: p for p in module.parameters}
     constructed = [*module.arguments, *(name for name, _, _ in _options(a))]
     filled = [(p.input, _filled(a, p)) for p in module.parameters if p.shape is not None or p.grades]
@@ -36,6 +38,7 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
         "doc": document(a),
         "sizes": module.arguments,
         "options": _options(a),
+        "probabilities": [name for k in module.kernels for name in _probabilities(spec.kernel(k))],
         "words": [(s.name, _listed(s.cases), ", ".join(map(repr, s.cases))) for s in _of_words(a)],
         "attributes": constructed,
         "parameters": [line for p in module.parameters for line in _constructed(a, p, constructed)],
@@ -52,15 +55,19 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
         ),
         "ignored": _listed([key for key in module.ignored if not key.endswith(EVERY)]),
         "ignored_within": _listed([key.removesuffix("*") for key in module.ignored if key.endswith(EVERY)]),
-        "repr": ", ".join(f"{n}={{self.{n}}}" for n in [*module.arguments, *(o.name for o in a.usual.options)]),
+        "repr": ", ".join(f"{n}={{self.{n}}}" for n in [*module.arguments, *(o.name for o in a.options)]),
         "own_repr": ", ".join(f"{s.name}={{self.{s.name}!r}}" for s in module.switches),
     }
 
 
 def _options(a: Around) -> list[tuple[str, str, str]]:
     """Keyword-only arguments with their types and defaults: the kernel's, then the module's own."""
-    options = [(o.name, "bool" if isinstance(o.default, bool) else "float", repr(o.default)) for o in a.usual.options]
+    options = [(o.name, "bool" if isinstance(o.default, bool) else "float", repr(o.default)) for o in a.options]
     return options + [(s.name, type(s.default).__name__, quoted(s.default)) for s in a.module.switches]
+
+
+def _probabilities(kernel: Kernel) -> tuple[str, ...]:
+    return draws.probabilities(kernel, parse_body(kernel))
 
 
 def _of_words(a: Around) -> list[Switch]:
