@@ -38,6 +38,7 @@ def expression(draw: random.Random, depth: int = 0) -> str:
         lambda: " + ".join(f"{draw.randrange(9)} * {draw.choice(NAMES)}" for _ in range(draw.randrange(1, 7))),
         lambda: f"tl.exp({', '.join(expression(draw, depth + 1) for _ in range(draw.randrange(1, 4)))})",
         lambda: f"{draw.choice(NAMES)}[{expression(draw, depth + 1)}]",
+        lambda: f"{draw.choice(NAMES)}.to(MATRIX)",
         lambda: f"({expression(draw, depth + 1)} - {expression(draw, depth + 1)}) * {draw.choice(NAMES)}",
         lambda: f"{draw.choice(NAMES)}={expression(draw, depth + 1)}" if depth == 0 else '"a_string"',
         lambda: draw.choice(ODD),

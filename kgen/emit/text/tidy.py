@@ -58,7 +58,7 @@ def _call_broken(line: str) -> list[str] | None:
         return None
     indent, opening, body, closing = found.groups()
     room = LINE_LENGTH - len(indent)
-    start, last, argument = line.rpartition(".to(")
+    start, last, argument = line.rpartition(".to(") if ").to(" in closing else ("", "", "")
     names, equals, function = opening.rpartition(" = ")
     if last and len(start + last) <= LINE_LENGTH:
         parts = [start.lstrip() + last, f"    {argument[:-1]}", ")"]
