@@ -1,9 +1,12 @@
 """What all tests share: kernels run in the interpreter where there is no GPU, no test talks to the network."""
 
+import atexit
 import gc
 import importlib.util
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,10 @@ ROOT = Path(__file__).parents[1]
 os.environ["KGEN_CACHE_DIR"] = os.devnull  # no folder: tests compile anew, and leave nothing in the user's cache
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: torch's threads would only wait for each other
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # and so would its compilers, which import it first
+if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:  # the first of a run's processes: others find what it sets
+    # torch keeps backwards by what forwards look like, and operators of another state of the code look alike
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="kgen-tests-")
+    atexit.register(shutil.rmtree, os.environ["TORCHINDUCTOR_CACHE_DIR"], ignore_errors=True)
 
 
 def gpu() -> bool:
