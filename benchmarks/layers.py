@@ -29,18 +29,18 @@ BLOCKS: tuple[tuple[str, tuple[int, ...], int, int], ...] = (  # package, metric
     ("cgenn3d", (1, 1, 1), 8192, 28),
     ("cgenn_sta", (1, -1, -1, -1), 8192, 32),
 )
-PARAMETERS = {  # by the argument of ours: the key of theirs, and its shape where it is another
-    "linear": ("0.weight", None),
-    "linear_bias": ("0.bias", (1, -1, 1)),
-    "a": ("1.a", "gates"),
-    "b": ("1.b", "gates"),
-    "weight": ("2.weight", None),
-    "norm": ("2.normalization.a", None),
-    "right": ("2.linear_right.weight", None),
-    "left": ("2.linear_left.weight", None),
-    "left_bias": ("2.linear_left.bias", (1, -1, 1)),
-    "gain": ("3.a", (1, -1)),
-}
+PARAMETERS = (  # of theirs, in the order of the arguments of ours
+    "0.weight",
+    "0.bias",
+    "1.a",
+    "1.b",
+    "2.weight",
+    "2.normalization.a",
+    "2.linear_right.weight",
+    "2.linear_left.weight",
+    "2.linear_left.bias",
+    "3.a",
+)
 
 
 def called(module: nn.Module, parameters: Mapping[str, Tensor], x: Tensor) -> Any:
@@ -65,12 +65,10 @@ def cgenn(metric: tuple[int, ...], channels: int) -> Function:
         SteerableGeometricProductLayer(algebra, channels),
         MVLayerNorm(algebra, channels),
     ).to(find_device(""))
+    shapes = [theirs.get_parameter(key).shape for key in PARAMETERS]
 
     def block(x: Tensor, *arguments: Tensor) -> Any:
-        given = {
-            key: value if shape is None else value[None] if shape == "gates" else value.view(shape)
-            for (key, shape), value in zip(PARAMETERS.values(), arguments, strict=True)
-        }
+        given = {key: value.view(shape) for key, shape, value in zip(PARAMETERS, shapes, arguments, strict=True)}
         return called(theirs, given, x)
 
     return block
