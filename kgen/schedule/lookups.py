@@ -138,7 +138,7 @@ def _add(draft: Draft, outputs: Sequence[Output], why: dict[str, str]) -> None:
     others = [o for o in outputs if o not in own]
     order = postorder(f for o in others for f in o.fields)
     if found := [n for n in order if n.kind == "Segment"]:
-        stored = _stored(draft, found, own, "segments", adjacent=False)
+        stored = _stored(draft, found, own, "segment", adjacent=False)
         own += [o for o in stored.outputs if o not in own]
         others = _reading(draft, others, draft.store.remember(stored.tensors, stored.where))
     for group in domains(draft.graph.axes, own).values():

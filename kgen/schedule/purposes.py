@@ -20,7 +20,7 @@ PURPOSES = {
     "total": "totals",
     "factor": "factors",
     "gathered": "gathered",
-    "segments": "segments",
+    "segment": "segments",
 }  # by the first word of what is written
 
 

@@ -126,6 +126,11 @@ kernels:
       d1 = gather(p[1], source) - gather(p[1], target)
       near = exp(-d0 * d0 - d1 * d1)
       return near, segment_sum(near, target) + s
+  results:
+    doc: Gradients that are sums of segments and of others, so that the first are stored.
+    inputs: {p: "[v, k]", w: "[k, m]", source: "index(v)[e]"}
+    outputs: {projected: "[v, m]", ends: "[e, k]"}
+    body: return sum(tanh(p * w), over=k), gather(p, source)
   rows:
     doc: Sums along rows of edges, which a walk reads; and along all edges, whose gradient counts a node's.
     inputs: {x: multivector, source: "index(v)[e]", target: "index(v)[e]"}
@@ -136,7 +141,7 @@ kernels:
 """
 
 
-@pytest.mark.parametrize("kind", ["linear", "lengths", "rows"])
+@pytest.mark.parametrize("kind", ["linear", "lengths", "results", "rows"])
 @pytest.mark.parametrize("sizes", [{"v": 7, "e": 23, "n": 5, "m": 4}, {"v": 3, "e": 2, "n": 33, "m": 17}], ids=str)
 def test_other_forms_of_kernels(kind: str, sizes: dict[str, int], compiled_folder: Path) -> None:
     of = compiled(OTHERS, compiled_folder)
