@@ -10,7 +10,7 @@ from dataclasses import replace
 from kgen.errors import KgenError
 from kgen.graph.concatenation import Concatenation
 from kgen.graph.node import Names, Node, postorder, walk
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import Lookup, Tensor
 
 
 class Builder(Concatenation):
@@ -57,24 +57,32 @@ class Builder(Concatenation):
 
     def _renamed(self, node: Node, args: Sequence[Node], names: Names) -> Node:
         if node.kind == "Input" and node.axes & names.keys():
-            return self._renamed_input(self.tensors[node.tensor], node.component, names)
+            other = self._renamed_tensor(self.tensors[node.tensor], names)
+            return self.input(other.name, node.component, other.axes)
         if node.kind == "Size":
             return self.size(names.get(node.axis, node.axis))
         if node.kind == "Draw":
             number, part, axes = node.drawn
             return self.draw(args[0], args[1], number, part, [names.get(axis, axis) for axis in axes])
+        if node.kind in ("Gather", "Segment"):
+            return self.by_lookup(node.kind, args[0], self._renamed_lookup(node.lookup, names))
         if node.reduced:
             return self.made_of(node.kind, args, [names.get(axis, axis) for axis in node.over])
         if node.kind == "Cat" and (clash := names.keys() & {node.along[0], *node.along[1]}):
             raise KgenError(f"cat joins {' and '.join(node.along[1])}: {min(clash)} cannot be renamed in what it gives")
         return self.rebuild(node, args)
 
-    def _renamed_input(self, tensor: Tensor, component: int, names: Names) -> Node:
+    def _renamed_tensor(self, tensor: Tensor, names: Names) -> Tensor:
         """The same memory under other names; what is renamed back is the tensor itself."""
         dims = tuple(d if isinstance(d, int) else names.get(d, d) for d in tensor.dims)
+        lookups = tuple(self._renamed_lookup(by, names) for by in tensor.lookups)
         memory = self.tensors[tensor.memory]
-        if dims == memory.dims:
-            return self.input(memory.name, component, memory.axes)
+        if dims == memory.dims and not lookups:
+            return memory
         name = f"{memory.name}_along_{'_'.join(d for d in dims if isinstance(d, str))}"
-        other = self.declared(replace(tensor, name=name, dims=dims, source=memory.name))
-        return self.input(other.name, component, other.axes)
+        return self.declared(replace(tensor, name=name, dims=dims, source=memory.name, lookups=lookups))
+
+    def _renamed_lookup(self, by: Lookup, names: Names) -> Lookup:
+        along, into = (names.get(axis, axis) for axis in (by.along, by.into))
+        index = by.tensor if along == by.along else self._renamed_tensor(self.tensors[by.tensor], names).name
+        return Lookup(along, into, index)

@@ -142,9 +142,9 @@ class Concatenation(Lookups):
 
     def declared(self, tensor: Tensor) -> Tensor:
         """The same memory under other names, or a part of it: the tensor that is known, or this one, by a free name."""
-        key = (tensor.source, tensor.dims, tensor.slices)
+        key = (tensor.source, tensor.dims, tensor.slices, tensor.lookups)
         for known in self.tensors.values():
-            if (known.source, known.dims, known.slices) == key:
+            if (known.source, known.dims, known.slices, known.lookups) == key:
                 return known
         name = tensor.name
         while name in self.tensors:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import Lookup, Tensor
 from kgen.schedule.draft import Draft
 from kgen.schedule.intermediates import Places, as_outputs, store_between, substituted
 from kgen.schedule.kernels import kernel
@@ -84,15 +84,28 @@ def _read(draft: Draft, gathered: Node) -> Node:
 
 
 def _within_segments(draft: Draft, fields: Iterable[Node]) -> dict[Node, Node]:
-    """Segments in which what is gathered by their own index is read at their position."""
-    table = dict[Node, Node]()
+    """Segments in which what is gathered by their own index is read at their position.
+
+    Within what goes over all positions, such as a sum along them, a position is another one.
+    """
+    b, table = draft.builder, dict[Node, Node]()
     for node in postorder(fields):
         if node.kind == "Segment":
-            own = [n for n in postorder(node.args) if n.kind == "Gather" and n.lookup == node.lookup]
-            here = draft.builder.substitute([n.args[0] for n in own], table)
-            (field,) = draft.builder.substitute(node.args, table | dict(zip(own, here)))
-            table[node] = draft.builder.segment(field, node.lookup)
+            (summed,), by = b.substitute(node.args, table), node.lookup
+            bound = {n: n for n in postorder([summed]) if _goes_over(n, by.into) and not _is_gathered(n, by)}
+            own = {n: n.args[0] for n in postorder([summed], stop=bound) if _is_gathered(n, by)}
+            (field,) = b.substitute([summed], bound | own)
+            table[node] = b.segment(field, by)
     return {node: made for node, made in table.items() if node is not made}
+
+
+def _is_gathered(node: Node, by: Lookup) -> bool:
+    return node.kind == "Gather" and node.lookup == by
+
+
+def _goes_over(node: Node, axis: str) -> bool:
+    """Whether a field is made of what lies along an axis, all along it or where an index says."""
+    return axis in node.read_along - node.axes or node.kind == "Gather" and axis == node.lookup.into
 
 
 def _lies(draft: Draft, node: Node) -> bool:

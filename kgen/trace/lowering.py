@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from kgen.errors import KgenError
 from kgen.graph.node import Node
-from kgen.graph.tensor import INDEX
 from kgen.graph.variables import GRADES
 from kgen.trace import algebra as tables
 from kgen.trace.values import Context, Index, Indexed, Multivector, Operand, Value, Weights, is_comparison
@@ -216,8 +215,6 @@ def rename(c: Context, x: Operand, axis: str, to: str) -> Value:
         )
     if {axis, to} & {t.axes[0] for t in c.builder.tensors.values() if t.leading}:
         raise KgenError("leading axes `...` have no other name")
-    if indexed := {axis, to} & {axis for t in c.builder.tensors.values() if t.dtype == INDEX for axis in t.axes}:
-        raise KgenError(f"{min(indexed)} has no other name: an index runs along it")
     c.alike(axis, to)
     names = {axis: to, to: axis}
     return c.each(lambda f: c.builder.rename([f], names)[0], x)

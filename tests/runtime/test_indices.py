@@ -138,10 +138,34 @@ kernels:
     body: |
       r = rsqrt(1 + mean(norm_squared(gather(x, source)), over=n))
       return segment_sum(r * gather(x, source) - gather(x, target), target), sum(gather(x.e, source), over=e)
+  renamed_positions:
+    doc: What an index reads, and what varies along its positions, along an axis of as many.
+    inputs: {s: [v], t: [v], u: [w], source: "index(v)[e]"}
+    outputs: {out: "[e, w]"}
+    body: return rename(tanh(gather(s, source) * t), axis=v, to=w) * u
+  renamed_features:
+    doc: One tensor at both ends of edges, along features under two names.
+    inputs: {p: "[v, k]", w: "[k, m]", c: [m], source: "index(v)[e]", target: "index(v)[e]"}
+    outputs: {out: "[e, m]"}
+    body: |
+      a = gather(p, source)
+      b = gather(p, target)
+      return rename(a, axis=k, to=m) * dot(b, w, over=k) + rename(b, axis=k, to=m) * c * dot(a, w, over=k)
+  renamed_edges:
+    doc: Pairs of edges, and of nodes, of what is gathered and added along one of the axes.
+    inputs: {p: "[v, k]", u: [e], z: "[f, w]", source: "index(v)[e]", target: "index(v)[e]"}
+    outputs: {edges: "[e, f]", nodes: "[w, f]"}
+    body: |
+      a = segment_sum(gather(p, source) * u, target)
+      s = sum(sin(a), over=k)
+      t = gather(s, source) + u
+      return t * rename(gather(s, target), axis=e, to=f), rename(s, axis=v, to=w) * rename(t, axis=e, to=f) * z
 """
 
 
-@pytest.mark.parametrize("kind", ["linear", "lengths", "results", "rows"])
+@pytest.mark.parametrize(
+    "kind", ["linear", "lengths", "results", "rows", "renamed_positions", "renamed_features", "renamed_edges"]
+)
 @pytest.mark.parametrize("sizes", [{"v": 7, "e": 23, "n": 5, "m": 4}, {"v": 3, "e": 2, "n": 33, "m": 17}], ids=str)
 def test_other_forms_of_kernels(kind: str, sizes: dict[str, int], compiled_folder: Path) -> None:
     of = compiled(OTHERS, compiled_folder)

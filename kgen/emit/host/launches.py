@@ -56,7 +56,7 @@ class Launches:
 
     def launched(self, kernel: Kernel) -> list[Step]:
         """A kernel, or what takes its place."""
-        steps: list[Step] = [*map(_sorted, kernel.segments), self._in_form(kernel)]
+        steps: list[Step] = [*map(self._sorted, kernel.segments), self._in_form(kernel)]
         if kernel.folds:
             before, after = self._around(kernel)
             steps = [*before, *steps, *after]
@@ -64,6 +64,10 @@ class Launches:
             asked = OnTensorCores(self.direction.place, kernel.precision)
             steps = [Branch(asked, tuple(steps), tuple(self._by_library(kernel)))]
         return steps
+
+    def _sorted(self, by: Lookup) -> Sorted:
+        index = self.program.graph.builder.tensors[by.tensor]
+        return Sorted(f"order_{by.tensor}", f"starts_{by.tensor}", index.memory, size_name(by.into))
 
     # forms
 
@@ -179,10 +183,6 @@ class Launches:
             else:
                 steps += [*map(self.allocations.allocated, fresh), self._call(step, self._texts(step)[0])]
         return [*steps, Deleted(tuple(made))] if made else steps
-
-
-def _sorted(by: Lookup) -> Sorted:
-    return Sorted(f"order_{by.tensor}", f"starts_{by.tensor}", by.tensor, size_name(by.into))
 
 
 def _sums(kernel: Kernel) -> bool:
