@@ -12,6 +12,10 @@ from fractions import Fraction
 from kgen.graph.node import Node, Number, Rational, Term, whole
 from kgen.graph.table import Table, remembered
 
+COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
+JUNCTIONS = ("and", "or", "not")
+CONDITIONS = (*COMPARISONS, *JUNCTIONS)  # functions that give truth values
+
 # functions of constants are computed while the graph is built
 FOLDED: dict[str, Callable[..., float]] = {
     "exp": math.exp,
@@ -34,6 +38,11 @@ FOLDED: dict[str, Callable[..., float]] = {
 def axes_of(fields: Iterable[Node]) -> frozenset[str]:
     """The axes along which some of the fields vary."""
     return frozenset[str]().union(*(x.axes for x in fields))
+
+
+def is_condition(x: Node) -> bool:
+    """Whether a field is of truth values; one that was stored is of zeros and ones."""
+    return x.kind == "Call" and x.function in CONDITIONS
 
 
 def _mergeable(x: Node) -> tuple[object, ...]:
@@ -156,7 +165,13 @@ class Arithmetic(Table):
     def call(self, function: str, *args: Node) -> Node:
         if function in FOLDED and all(x.kind == "Const" for x in args):
             return self.const(FOLDED[function](*(float(x.value) for x in args)))
+        conditions = {"where": 1, **dict.fromkeys(JUNCTIONS, len(args))}.get(function, 0)
+        args = (*map(self._condition, args[:conditions]), *args[conditions:])
         return self.make("Call", axes_of(args), args, (function,))
+
+    def _condition(self, x: Node) -> Node:
+        """A field as truth values: where it is not zero."""
+        return x if is_condition(x) else self.call("ne", x, self.zero)
 
     def draw(self, seed: Node, p: Node, number: int, part: int, axes: Sequence[str]) -> Node:
         """1 for an element that is kept, else 0."""

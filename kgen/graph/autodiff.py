@@ -184,6 +184,7 @@ RULES: dict[str, Rule] = {
     "Input": lambda b, node, g: [],
     "Const": lambda b, node, g: [],
     "Size": lambda b, node, g: [],
+    "Iota": lambda b, node, g: [],
     "Draw": lambda b, node, g: [],
 }
 
@@ -240,5 +241,5 @@ DERIVATIVES: dict[str, Callable[[Builder, Node], list[Node]]] = {
     "minimum": _extremum("lt", "gt"),
     "where": _where,
     "detach": _flat,
-    **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne"), _flat),
+    **dict.fromkeys(("lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"), _flat),
 }

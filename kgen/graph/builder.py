@@ -40,8 +40,11 @@ class Builder(Concatenation):
         done: dict[Node, Node] = {}
         for node in postorder(fields):
             args = [done[a] for a in node.args]
-            done[node] = self.rebuild(node, args) if args else self.make(node.kind, node.axes, (), node.payload)
+            done[node] = self.rebuild(node, args) if args else self._leaf(node)
         return [done[field] for field in fields]
+
+    def _leaf(self, node: Node) -> Node:
+        return self.make(node.kind, node.axes, (), node.payload, node.integer)
 
     # other names of axes
 
@@ -61,6 +64,8 @@ class Builder(Concatenation):
             return self.input(other.name, node.component, other.axes)
         if node.kind == "Size":
             return self.size(names.get(node.axis, node.axis))
+        if node.kind == "Iota":
+            return self.iota(names.get(node.axis, node.axis))
         if node.kind == "Draw":
             number, part, axes = node.drawn
             return self.draw(args[0], args[1], number, part, [names.get(axis, axis) for axis in axes])

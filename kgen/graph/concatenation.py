@@ -125,6 +125,8 @@ class Concatenation(Lookups):
             return self.input(own.name, field.component, own.axes)
         if field.kind == "Draw":
             raise KgenError(f"elements are dropped along {whole}, which cat makes", hint="drop before the cat")
+        if field.kind == "Iota":
+            raise KgenError(f"iota along {whole}, which cat makes", hint="count places before the cat, along its parts")
         bound = field.reduced | (set(field.along[1]) if field.kind == "Cat" else set())
         self._check_bound(field.axes - {whole} | bound, whole)
         self._check_index(field.kind, field.payload, whole)

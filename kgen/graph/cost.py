@@ -29,7 +29,7 @@ WEIGHTS = {
     "cos": 40,
     "detach": 0,  # no instruction: it is its argument
 }
-OTHER = 1  # abs, maximum, minimum, comparisons, where
+OTHER = 1  # abs, maximum, minimum, comparisons, and, or, not, where
 RECIPROCAL = 16  # a correctly rounded division
 DRAW = 70  # ten rounds of Philox, each of two products of 64 bits, two exclusive ors and two sums; and a comparison
 FUNCTIONS = ("Call", "Reciprocal", "Draw", "Max")

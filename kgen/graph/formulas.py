@@ -14,7 +14,7 @@ from sympy.printing.pretty.stringpict import prettyForm
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node, postorder
 
-LEAVES = ("Input", "Const", "Size")
+LEAVES = ("Input", "Const", "Size", "Iota")
 KNOWN = {"abs": sympy.Abs, "maximum": sympy.Max, "minimum": sympy.Min, "rsqrt": lambda x: 1 / sympy.sqrt(x)}
 KNOWN |= {"fast_exp": sympy.exp, "phi": lambda x: (1 + sympy.erf(x / sympy.sqrt(2))) / 2}
 KNOWN |= {name: getattr(sympy, name) for name in ("exp", "log", "erf", "tanh", "sqrt", "sin", "cos")}
@@ -64,6 +64,8 @@ def _expression(graph: Graph, node: Node, args: list[Any]) -> Any:
             return sympy.sympify(node.value)
         case "Size":
             return sympy.Symbol(f"N_{node.axis}")
+        case "Iota":
+            return sympy.Symbol(f"iota_{node.axis}")
         case "Add":
             return sympy.Add(*(sympy.sympify(c) * x for c, x in zip(node.coefficients, args)))
         case "Mul":

@@ -5,12 +5,13 @@ A field is one scalar function over named axes; one that lacks an axis is consta
     Input(tensor, component)    one component of a tensor argument, or a run-time number (no axes)
     Const(value)                an exact rational, or a float
     Size(axis)                  the extent of an axis, as a number
+    Iota(axis)                  the place along an axis, from 0, as an integer
     Add((c, x), …)              the sum of c * x with rational c; a single term is a scaled or negated field
     Mul(x, y, …)                the product of fields; carries no coefficient but a Const factor that is not rational
     Reciprocal(x)               1 / x
     Call(function, args)        exp, log, erf, tanh, sigmoid, sqrt, rsqrt, abs, sin, cos, maximum, minimum, where,
-                                comparisons; phi, the normal distribution function; fast_exp, of a square, whose
-                                rounding costs as many digits as a faster exponential
+                                comparisons, and, or, not; phi, the normal distribution function; fast_exp, of a
+                                square, whose rounding costs as many digits as a faster exponential
     Sum(x, over)                the sum along axes that x has
     Max(x, over)                the maximum along axes that x has
     Dot((a, b), …, over)        the sum of a * b along axes, over all pairs: a product of matrices
@@ -26,6 +27,9 @@ Canonical form: Add merges like terms, sums and dots over the same axes; Mul pul
 factors and terms without the axis leave a Sum; a Sum of products whose factors fall into two sides, each with an axis
 of its own, is a Dot; constants fold. What is made of a Cat is one of what is made of its parts, so that Cats stand at
 roots alone, where each part is a result (`graph.py`). Shared subexpressions are never expanded.
+
+Fields are real, or of integers: an Iota, the Input of a tensor of integers, and their sums and products are. What reads
+these is a comparison, so nothing is differentiated through them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -56,6 +60,7 @@ class Node:
     axes: frozenset[str]
     args: tuple["Node", ...] = ()
     payload: tuple[object, ...] = ()  # what distinguishes the node besides its arguments; see the properties
+    integer: bool = False  # whether its values are integers
 
     @property
     def tensor(self) -> str:
@@ -77,8 +82,8 @@ class Node:
 
     @property
     def axis(self) -> str:
-        """Size: the axis."""
-        assert self.kind == "Size"
+        """Size, Iota: the axis."""
+        assert self.kind in ("Size", "Iota")
         return str(self.payload[0])
 
     @property
@@ -202,8 +207,8 @@ def spell(node: Node, name: Callable[[Node], str] = str) -> str:
             return f"{node.tensor}[{node.component}]"
         case "Const":
             return str(node.value)
-        case "Size":
-            return f"Size({node.axis})"
+        case "Size" | "Iota":
+            return f"{node.kind}({node.axis})"
         case "Add":
             return "Add(" + ", ".join(f"{c} {x}" if c != 1 else x for c, x in zip(node.coefficients, args)) + ")"
         case "Call":

@@ -13,10 +13,11 @@ from functools import cached_property, wraps
 from typing import Self, TypeVar, cast
 
 from kgen.graph.node import Names, Node, whole
-from kgen.graph.tensor import Tensor
+from kgen.graph.tensor import INDEX, INTEGER, Tensor
 
 Constructor = TypeVar("Constructor", bound=Callable[..., Node])
 
+ALIKE = ("Add", "Mul", "Gather")  # kinds of fields that are of integers where their arguments are
 LARGEST_DENOMINATOR = 1024  # a float with a larger one, such as sqrt(2), stays a float
 
 
@@ -57,7 +58,12 @@ class Table(ABC):
         return other
 
     def make(
-        self, kind: str, axes: frozenset[str], args: tuple[Node, ...] = (), payload: tuple[object, ...] = ()
+        self,
+        kind: str,
+        axes: frozenset[str],
+        args: tuple[Node, ...] = (),
+        payload: tuple[object, ...] = (),
+        integer: bool = False,
     ) -> Node:
         """The node as it is, which is for constructors: they keep the canonical form."""
         key = (kind, args, payload, axes)
@@ -65,7 +71,8 @@ class Table(ABC):
         if node is None and self.joined and kind != "Cat" and any(a.kind == "Cat" for a in args):
             node = self._table[key] = self.in_parts(kind, args, payload)
         if node is None:
-            node = Node(len(self.nodes), kind, axes, args, payload)
+            integer = integer or kind in ALIKE and any(a.integer for a in args)
+            node = Node(len(self.nodes), kind, axes, args, payload, integer)
             self._table[key] = node
             self.nodes.append(node)
         return node
@@ -79,7 +86,7 @@ class Table(ABC):
         if node.kind == "Cat":
             for part in node.args:
                 self.name(part, hint)
-        elif node.kind not in ("Input", "Const", "Size"):
+        elif node.kind not in ("Input", "Const", "Size", "Iota"):
             self.hints.setdefault(node, hint)
             for fields in self.renamed.values():
                 if node in fields:
@@ -101,7 +108,8 @@ class Table(ABC):
     # leaves
 
     def input(self, tensor: str, component: int, axes: Iterable[str]) -> Node:
-        return self.make("Input", frozenset(axes), (), (tensor, component))
+        integer = tensor in self.tensors and self.tensors[tensor].dtype in (INDEX, INTEGER)
+        return self.make("Input", frozenset(axes), (), (tensor, component), integer)
 
     def const(self, value: int | Fraction | float) -> Node:
         exact = value
@@ -111,6 +119,9 @@ class Table(ABC):
 
     def size(self, axis: str) -> Node:
         return self.make("Size", frozenset(), (), (axis,))
+
+    def iota(self, axis: str) -> Node:
+        return self.make("Iota", frozenset((axis,)), (), (axis,), True)
 
     @cached_property
     def zero(self) -> Node:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 INDEX = "index"  # Tensor.dtype of positions along an axis: int32 or int64, as the caller has them
+INTEGER = "integer"  # Tensor.dtype of other integers, of which each is a number of its own: the same
 SEED = "seed"  # Tensor.dtype of the int64 from which random numbers are made
 
 

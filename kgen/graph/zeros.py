@@ -51,6 +51,8 @@ class Zeros:
                 return {0: _residue(node.value)}
             case "Input" | "Size" | "Draw":
                 return {at: _draw(node.kind, *node.payload, at) for at in subsets(self._place(node.axes))}
+            case "Iota":  # the same along every axis
+                return {at: _draw(node.kind, bool(at)) for at in subsets(self._place(node.axes))}
             case "Add":
                 scales = [_residue(c) for c in node.coefficients]
                 return {at: sum(c * v for c, v in zip(scales, row)) % PRIME for at, row in self._rows(node)}

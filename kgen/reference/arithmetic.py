@@ -132,7 +132,7 @@ def choice(v: Values, flag: Value, a: Value, b: Value) -> Value:
     """a if flag else b: the union of both types, decided at run time."""
     if a.kind == b.kind == "flag":
         return Value("flag", f"{a.at(OR)} if {flag.at(OR)} else {b.at(TERNARY)}", TERNARY)
-    if a.kind == b.kind == "condition" or a.kind == b.kind == "weights" and a.operands == b.operands:
+    if a.kind == b.kind and (a.kind in ("condition", "integer") or a.kind == "weights" and a.operands == b.operands):
         wide = a
     elif "multivector" in (a.kind, b.kind):
         a, b = v.lifted(a), v.lifted(b)

@@ -9,7 +9,7 @@ import ast
 from dataclasses import dataclass, replace
 
 from kgen.errors import KgenError, Vanishes
-from kgen.reference import arithmetic, components, geometry
+from kgen.reference import arithmetic, components, geometry, integers
 from kgen.reference import probe as probes
 from kgen.reference.calls import call, whole
 from kgen.reference.values import AND, NOT, OR, Value, Values, needs
@@ -54,13 +54,11 @@ class Evaluator:
             case ast.BinOp(op=ast.Pow()):
                 return arithmetic.power(self.values, self._operand(node.left), whole(node.right))
             case ast.BinOp():
-                return self._binary(node.op, self._operand(node.left), self._operand(node.right))
+                return self._binary(node.op, self.evaluate(node.left), self.evaluate(node.right))
             case ast.Compare(left=left, ops=[operator], comparators=[right]):
-                a, b = self._field(left), self._field(right)
-                return arithmetic.compare(self.values, COMPARISONS[type(operator)], a, b)
+                return self._compared(COMPARISONS[type(operator)], self.evaluate(left), self.evaluate(right))
             case ast.BoolOp(op=operator, values=parts):
-                word, level = (" and ", AND) if isinstance(operator, ast.And) else (" or ", OR)
-                return Value("flag", word.join(self._flag(part).at(level + 1) for part in parts), level)
+                return self._junction(operator, [self.evaluate(part) for part in parts])
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 return arithmetic.choice(self.values, self._flag(test), self.evaluate(body), self.evaluate(otherwise))
             case ast.Call() if (each := terms.terms_of(node)) is not None:
@@ -72,8 +70,16 @@ class Evaluator:
     def _operand(self, node: ast.expr) -> Value:
         return self.values.operand(self.evaluate(node))
 
-    def _field(self, node: ast.expr) -> Value:
-        return self.values.scalar(self.evaluate(node))
+    def _compared(self, operator: str, a: Value, b: Value) -> Value:
+        if integers.among(a, b):
+            return integers.compared(self.values, operator, a, b)
+        return arithmetic.compare(self.values, operator, self.values.scalar(a), self.values.scalar(b))
+
+    def _junction(self, operator: ast.boolop, parts: list[Value]) -> Value:
+        if any(part.kind == "condition" for part in parts):
+            return integers.junction(operator, parts)
+        word, level = (" and ", AND) if isinstance(operator, ast.And) else (" or ", OR)
+        return Value("flag", word.join(needs(part, "flag").at(level + 1) for part in parts), level)
 
     def _multivector(self, node: ast.expr) -> Value:
         return needs(self.evaluate(node), "multivector")
@@ -95,15 +101,24 @@ class Evaluator:
             return []
 
     def _unary(self, node: ast.UnaryOp) -> Value:
+        x = self.evaluate(node.operand)
         if isinstance(node.op, ast.Not):
-            return Value("flag", f"not {self._flag(node.operand).at(NOT)}", NOT)
+            if x.kind == "condition":
+                return integers.opposite(x)
+            return Value("flag", f"not {needs(x, 'flag').at(NOT)}", NOT)
         if isinstance(node.op, ast.Invert):
-            return geometry.involution(self.values, "reverse", self._multivector(node.operand))
-        x = self._operand(node.operand)
+            return geometry.involution(self.values, "reverse", needs(x, "multivector"))
+        if integers.among(x):
+            return x if isinstance(node.op, ast.UAdd) else integers.negated(self.values, x)
+        x = self.values.operand(x)
         return x if isinstance(node.op, ast.UAdd) else arithmetic.negated(self.values, x)
 
     def _binary(self, operator: ast.operator, a: Value, b: Value) -> Value:
-        v, both = self.values, a.kind == b.kind == "multivector"
+        v = self.values
+        if integers.among(a, b):
+            return integers.combined(v, operator, a, b)
+        a, b = v.operand(a), v.operand(b)
+        both = a.kind == b.kind == "multivector"
         match operator:
             case ast.Add():
                 return arithmetic.added(v, a, b, 1)

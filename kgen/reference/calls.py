@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.errors import KgenError
-from kgen.reference import arithmetic, components, geometry, random, reductions
+from kgen.reference import arithmetic, components, geometry, integers, random, reductions
 from kgen.reference.values import Value, Values, needs
 from kgen.spec import draws
 from kgen.spec.body import parse_body
@@ -31,6 +31,11 @@ class Arguments:
 
     def operand(self, name: str) -> Value:
         return self.values.operand(self.evaluate(self.nodes[name]))
+
+    def any(self, name: str) -> Value:
+        """An operand, or integers."""
+        x = self.evaluate(self.nodes[name])
+        return integers.whole(self.values, x) if integers.among(x) else self.values.operand(x)
 
     def field(self, name: str) -> Value:
         return self.values.scalar(self.evaluate(self.nodes[name]))
@@ -134,9 +139,11 @@ def _apply(name: str, given: Arguments) -> Value:
         case "dot":
             return reductions.dot(v, given.field("a"), given.field("b"), given.axis("over"))
         case "rename":
-            return reductions.renamed(v, given.operand("x"), given.axis("axis"), given.axis("to"))
+            return reductions.renamed(v, given.any("x"), given.axis("axis"), given.axis("to"))
+        case "iota":
+            return integers.iota(v, given.axis("axis"))
         case "gather":
-            return reductions.gathered(v, given.operand("x"), given.index("index"))
+            return reductions.gathered(v, given.any("x"), given.index("index"))
         case "segment_sum":
             return reductions.segment_sum(v, given.operand("x"), given.index("index"))
         case "dropout":

@@ -2,7 +2,8 @@
 
 In: a `model.Kernel` and the `Values` of its axes. Out: the arguments as values, the lines that cast and align their
 tensors, and their shapes, as users see them. Guaranteed: after those lines every floating input has the dtype of the
-arithmetic and all axes of the kernel in one order, of extent one where it lacks an axis, its components last.
+arithmetic, and it and integers have all axes of the kernel in one order, of extent one where they lack an axis,
+components last; an index is as it came.
 """
 
 import re
@@ -37,6 +38,7 @@ class Inputs:
         self.kernel, self.values = kernel, values
         self.types = {argument.name: _type(argument) for argument in kernel.inputs}
         self.floating = [name for name, t in self.types.items() if t.floating]
+        self.aligned = [*self.floating, *(name for name, t in self.types.items() if t.kind == "integer")]
 
     @property
     def leading(self) -> list[str]:
@@ -89,7 +91,7 @@ class Inputs:
             yield f"{listed if len(self.floating) > 1 else f'({listed},)'} = _ref_upcast({listed})"
         if self.leading:
             yield self._led(names.lead)
-        for name in self.floating:
+        for name in self.aligned:
             text = self._aligned(name, self.types[name].memory)
             if text != name:
                 yield f"{name} = {text}  # {self._comment(name)}"
@@ -99,8 +101,8 @@ class Inputs:
 
     def _extent(self, axis: str) -> str:
         """The extent of an axis, of the first tensor that has it; those of indices are as they came."""
-        owner = next(name for name in (*self.floating, *self.types) if axis in self.types[name].axes)
-        return f"{owner}.shape[{self.values.axes.index(axis) if owner in self.floating else 0}]"
+        owner = next(name for name in (*self.aligned, *self.types) if axis in self.types[name].axes)
+        return f"{owner}.shape[{self.values.axes.index(axis) if owner in self.aligned else 0}]"
 
     def _led(self, lead: str) -> str:
         """The line that says what the leading axes are; where several inputs have some, they broadcast."""
@@ -113,7 +115,8 @@ class Inputs:
 
     def _aligned(self, name: str, memory: Dims) -> str:
         """A tensor with all axes, components last."""
-        text = f"_ref_flatten({name}, {len(memory) - 1})" if ELLIPSIS in memory else name
+        own = name if name in self.floating else f"{name}.long()"
+        text = f"_ref_flatten({own}, {len(memory) - 1})" if ELLIPSIS in memory else own
         dims: list[str | int] = ["b" if dim == ELLIPSIS else dim for dim in memory]
         components = [i for i, dim in enumerate(dims) if is_component(dim)]
         order = [dims.index(axis) for axis in self.values.axes if axis in dims] + components

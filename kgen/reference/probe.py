@@ -63,6 +63,11 @@ def random(name: str, component: int, axes: Sequence[int]) -> Probe:
     return Probe(own, tuple(_draw(name, component, position) for position in _positions(own)))
 
 
+def place(axis: int) -> Probe:
+    """The place along an axis (its number): another value at each position, and the same along every axis."""
+    return Probe(1 << axis, (_draw("place", 0), _draw("place", 1)))
+
+
 def constant(value: int | float) -> Probe:
     """A number."""
     exact = Fraction(value)

@@ -60,7 +60,8 @@ def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
 def _ref_cat(dim: int, *parts: tuple[torch.Tensor, int]) -> torch.Tensor:
     """Tensors (x, axis) one after the other along `dim`, which none of them has, each along its axis."""
     moved = [x.transpose(axis, dim) for x, axis in parts]
-    shape: torch.Size = torch.broadcast_shapes(*[x.narrow(dim, 0, 0).shape for x in moved])  # type: ignore[no-untyped-call]
+    empty = [x.narrow(dim, 0, 0).shape for x in moved]
+    shape: torch.Size = torch.broadcast_shapes(*empty)  # type: ignore[no-untyped-call]
     whole = [x.expand(*shape[:dim], x.shape[dim], *shape[dim + 1 :]) for x in moved]
     return torch.cat(whole, dim)
 
@@ -77,6 +78,11 @@ def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
     left = "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
     kept = [None if dim in dims else slice(None) for dim in range(a.ndim)]
     return torch.einsum(f"{letters},{letters}->{left}", a, b)[tuple(kept)]
+
+
+def _ref_iota(x: torch.Tensor, size: int, dim: int, rank: int) -> torch.Tensor:
+    """The places along `dim` of `rank` dims, on the device of x."""
+    return torch.arange(size, device=x.device).reshape([-1 if i == dim else 1 for i in range(rank)])
 
 
 def _ref_gather(x: torch.Tensor, index: torch.Tensor, source: int, target: int) -> torch.Tensor:

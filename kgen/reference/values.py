@@ -15,7 +15,8 @@ from kgen.reference.probe import Probe
 from kgen.reference.tables import _ref_paths, _ref_select
 from kgen.spec.model import Algebra
 
-TERNARY, OR, AND, NOT, COMPARE, SUM, PRODUCT, UNARY, POWER, ATOM = range(10)  # how tightly a text's operator binds
+# how tightly a text's operator binds
+TERNARY, OR, AND, NOT, COMPARE, BITS, SUM, PRODUCT, UNARY, POWER, ATOM = range(11)
 
 Grades = tuple[int, ...]
 
@@ -24,8 +25,8 @@ Grades = tuple[int, ...]
 class Value:
     """The torch text of a value and what is known of it.
 
-    Kinds: multivector, field, condition (a field of truth values), number (of Python), weights, indexed, index, seed,
-    flag.
+    Kinds: multivector, field, condition (a field of truth values), integer (a field of integers), number (of Python),
+    weights, indexed, index, seed, flag.
     """
 
     kind: str

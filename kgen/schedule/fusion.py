@@ -82,6 +82,7 @@ def rides(output: Output, c: Contraction, tensors: Mapping[str, Tensor]) -> bool
         and not output.tensor.slices
         and not dots.isdisjoint(below)
         and all(n.axes <= place and not n.is_reduction and n.kind not in ("Dot", "Size", "Draw") for n in nodes)
+        and not any(n.integer for n in nodes)
         and len(inputs) <= DEVICE.most_factors
         and not any(
             t.interleaved or t.lookups

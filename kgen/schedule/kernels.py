@@ -163,7 +163,8 @@ def _domain(
         return tuple(a for a in draft.graph.axes if a in axes), False
     alike = len(orders) == 1 and axes == frozenset(*orders)
     domain = next(iter(orders)) if alike else tuple(a for a in draft.graph.axes if a in axes)
-    return domain, all(_contiguous(t, domain) for t in moved)
+    counted = any(n.kind == "Iota" for n in nodes)  # along an axis, which the flattened tensor has not
+    return domain, not counted and all(_contiguous(t, domain) for t in moved)
 
 
 def _divide(

@@ -92,6 +92,8 @@ class _Plan:
                     raise Unfit(f"a field goes by the index {node.lookup.tensor}")
                 if node.kind == "Draw":
                     raise Unfit("elements are dropped")
+                if node.integer:
+                    raise Unfit("integers are compared")
                 if node.kind == "Input" and (tensor := self.builder.tensors[node.tensor]).slices:
                     raise Unfit(f"{tensor.memory} is read in parts")
                 if self.rows in node.reduced:

@@ -22,7 +22,7 @@ def live(roots: Sequence[Node], accumulators: Sequence[Node]) -> int:
     alive = most = 0
     ends: dict[int, int] = {}
     for i, node in enumerate(order):
-        if node.kind not in ("Const", "Size"):
+        if node.kind not in ("Const", "Size", "Iota"):
             alive += 1
             ends[last.get(node, i)] = ends.get(last.get(node, i), 0) + 1
         most = max(most, alive)

@@ -16,7 +16,7 @@ PROBABILITY = 1  # the place of p among its arguments
 
 def seeds(kernel: Kernel) -> tuple[str, ...]:
     """The inputs from which random numbers are made."""
-    return tuple(a.name for a in kernel.inputs if a.type and a.type.kind == "seed")
+    return kernel.inputs_of("seed")
 
 
 def number(kernel: Kernel, tree: ast.AST, seed: ast.expr) -> int:

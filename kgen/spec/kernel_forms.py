@@ -75,6 +75,7 @@ def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> 
                 with document.noting((*here, "inputs", name)):
                     scope.inputs[name] = _input_type(entry, scope)
                     scope.lost.remove(name)
+    _check_floating(document, here, scope)
     _check_indices(document, here, scope)
     _check_seeds(document, here, scope, list(form.inputs))
     for name in form.inputs:
@@ -84,11 +85,19 @@ def _inputs(document: Document, here: Place, form: KernelForm, scope: Scope) -> 
             yield Argument(str(cut[-1]), None, mark)
 
 
+def _check_floating(document: Document, here: Place, scope: Scope) -> None:
+    """Results have the dtype of the floating inputs."""
+    if scope.inputs and not scope.lost and not any(t.floating for t in scope.inputs.values()):
+        with document.noting((*here, "inputs"), key=True):
+            raise KgenError("all inputs are of integers", hint="a floating one says in which dtype results are")
+
+
 def _check_indices(document: Document, here: Place, scope: Scope) -> None:
     """What an index points into is an axis of a floating input, which says how many positions there are."""
-    known = {axis for t in scope.inputs.values() if t.floating for axis in t.axes}
+    floating = [t for t in scope.inputs.values() if t.floating]
+    known = {axis for t in floating for axis in t.axes}
     unknown = [(name, t) for name, t in scope.inputs.items() if t.kind == "index" and t.into not in known]
-    for name, found in unknown if not scope.lost else ():
+    for name, found in unknown if floating and not scope.lost else ():
         with document.noting((*here, "inputs", name)):
             del scope.inputs[name]
             hint = f"its floating inputs have {' '.join(sorted(known)) or 'no axes'}; one of them has the positions"

@@ -56,7 +56,7 @@ class Type:
     "grade"), fixed extents (int), and "..." first when any number of leading axes is flattened to `b`.
     """
 
-    kind: str  # "multivector", "weights", "field" (scalar and plain axes); of integers, "index" or "seed"
+    kind: str  # "multivector", "weights", "field" (scalar and plain axes); of integers, "integer", "index" or "seed"
     memory: tuple[str | int, ...]
     grades: tuple[int, ...] = ()  # multivector: the grades present, ascending
     operands: tuple[str, ...] = ()  # weights: whose product the paths belong to (one or two), as written
@@ -66,7 +66,7 @@ class Type:
     @property
     def floating(self) -> bool:
         """Whether it is of real numbers, which can be differentiated."""
-        return self.kind not in ("index", "seed")
+        return self.kind not in ("integer", "index", "seed")
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -113,6 +113,10 @@ class Kernel:
     body_mark: Mark  # where the body's first line starts
     precision: str | None = None  # of matrix products in fp32: a key of PRECISIONS, or what torch's setting says
     narrow: bool = False  # whether rows of few features have kernels of their own
+
+    def inputs_of(self, kind: str) -> tuple[str, ...]:
+        """The inputs whose types are of a kind."""
+        return tuple(a.name for a in self.inputs if a.type and a.type.kind == kind)
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@
     weights(even, grades(1))                the same, of grades that no input needs to have
     [v, c]  [..., n]  [10, n]  [n, grade]   plain axes, with fixed extents or one component per grade of the algebra
     index(v)[e]                             whole numbers along e: positions along v
+    integer[b, n]                           whole numbers along these axes
     seed                                    one whole number, from which random ones are made
 
 A suffix `[…]` names the axes instead of the default ones; where the components stand among them stays the layout's
@@ -22,13 +23,15 @@ from kgen.errors import Follows, KgenError
 from kgen.spec import names
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Algebra, Layout, Type
 
-KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights", "index", "seed")
+KINDS = ("multivector", "even", "odd", "grades", "scalar", "weights", "index", "integer", "seed")
+EXAMPLES = {"grades": "grades(0, 2)", "weights": "weights(x, y)", "index": "index(v)[e]", "integer": "integer[n]"}
 COMPONENTS = 4096  # at most, in one plain tensor
 GRADED = ("multivector", "even", "odd", "grades")  # kinds that say which grades are present
 ITEMS = r"[^()]*(\([^()]*\)[^()]*)*"
 FORM = re.compile(rf"\s*(?P<kind>\w+)?\s*(\((?P<items>{ITEMS})\))?\s*(\[(?P<axes>[^\[\]]*)\])?\s*")
 HINT = (
-    "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y), index(v)[e], seed or axes [b, n]; "
+    "types are multivector, even, odd, grades(0, 2), scalar, weights(x, y), index(v)[e], integer[n], seed "
+    "or axes [b, n]; "
     "a suffix [b] sets the axes"
 )
 
@@ -63,6 +66,8 @@ def read(written: str | Sequence[str], scope: Scope) -> Type:
         return _weights(items or (), axes, scope)
     if kind == "index":
         return _index(written, items or (), axes)
+    if kind == "integer":
+        return _integer(written, axes)
     if kind == "seed":
         return _seed(written, axes)
     if kind == "scalar" and axes is not None:
@@ -78,8 +83,7 @@ def _check_form(written: str, kind: str | None, items: tuple[str, ...] | None) -
         near = get_close_matches(kind or "", KINDS, 1)
         raise KgenError(f"{names.shown(written)} is not a type", hint=f"did you mean {near[0]}?" if near else HINT)
     if (items is not None) != (kind in ("grades", "weights", "index")):
-        example = {"grades": "grades(0, 2)", "weights": "weights(x, y)", "index": "index(v)[e]"}.get(kind, kind)
-        raise KgenError(f"{names.shown(written)} is not a type", hint=f"as in {example}")
+        raise KgenError(f"{names.shown(written)} is not a type", hint=f"as in {EXAMPLES.get(kind, kind)}")
 
 
 def _split(text: str | None) -> tuple[str, ...] | None:
@@ -160,6 +164,15 @@ def _index(written: str, into: tuple[str, ...], axes: Dims | None) -> Type:
     if into == axes:
         raise KgenError(f"an index along {into[0]} points into another axis", hint="such as index(v)[e]")
     return Type("index", axes, into=into[0])
+
+
+def _integer(written: str, axes: Dims | None) -> Type:
+    """Whole numbers along named axes."""
+    if axes is None:
+        raise KgenError(f"{names.shown(written)} is not a type", hint="integers name their axes, as in integer[n]")
+    if fixed := next((d for d in axes if isinstance(d, int) or d in COMPONENT_AXES), None):
+        raise KgenError(f"`{fixed}` is not an axis that integers have", hint="named axes, as in integer[b, n]")
+    return Type("integer", axes)
 
 
 def _seed(written: str, axes: Dims | None) -> Type:

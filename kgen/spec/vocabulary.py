@@ -5,11 +5,12 @@ of documentation, an example, and the group under which it is equivariant. Names
 (`names.py`), the compiler builds fields for each row (`trace/ops.py`), the reference binds arguments by it
 (`reference/calls.py`), and `kgen ops` and the page on bodies show it.
 
-Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `number` (a field without axes),
-`probability` (a number or an option, at least 0 and below 1), `condition` (a comparison, or a field that is zero or
-not), `weights`, `index` and `seed` (inputs of integers), `axis` (of an argument), `other` (any axis), `axes` (one, or
-one for each of the values), `made` (a new axis) and `word` (one of the alternatives, the default first; all five by
-keyword only), `function` (a field function of one argument), `*values` (any number) and `*grades` (whole numbers).
+Types of parameters: `multivector`, `field` (numbers are fields), `value` (either), `any` (a value, or integers),
+`number` (a field without axes), `probability` (a number or an option, at least 0 and below 1), `condition` (a
+comparison, several with and, or, not, or a field that is zero or not), `weights`, `index` and `seed` (inputs of
+integers), `along` (any axis), `axis` (of an argument), `other` (any axis), `axes` (one, or one for each of the values),
+`made` (a new axis) and `word` (one of the alternatives, the default first; the last five by keyword only), `function`
+(a field function of one argument), `*values` (any number) and `*grades` (whole numbers).
 """
 
 import re
@@ -150,7 +151,7 @@ _GEOMETRIC = (
     Word("detach", "x: value", "x", "x, through which no gradient flows.", "detach(x)", GL),
 )  # fmt: skip
 _AXES = (
-    Word("rename", "x: value, axis: axis, to: other", "y[to] = x[axis]", "x along an axis of the same extent.",
+    Word("rename", "x: any, axis: axis, to: other", "y[to] = x[axis]", "x along an axis of the same extent.",
          "u * rename(x, axis=n, to=m)", GL),
     Word("cat", "*parts: values, axis: axes, to: made", "x[0], ..., y[0], ... along a new axis",
          "Values one after the other along an axis of their own.", "cat(x, y, axis=n, to=k)", GL),
@@ -158,7 +159,9 @@ _AXES = (
          "components(x, s)", NONE),
 )  # fmt: skip
 _INDEXED = (
-    Word("gather", "x: value, index: index", "y[i] = x[index[i]]",
+    Word("iota", "axis: along", "y[i] = i", "The place along an axis, from 0, as an integer.",
+         "where(iota(n) < 3, t, 0)", GL),
+    Word("gather", "x: any, index: index", "y[i] = x[index[i]]",
          "x at the positions that an index has, along the index's axis.", "gather(x, position)", GL),
     Word("segment_sum", "x: value, index: index", "y[p] = sum of x[i] over i with index[i] = p",
          "For each position the sum of x where the index has it; zero where it never has.",

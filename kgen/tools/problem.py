@@ -175,8 +175,8 @@ def draw(
 ) -> Problem:
     """Random inputs and cotangents for the kernel that `description`, an entry of KERNELS, describes.
 
-    Numbers are normal; those of an index are positions that there are; a seed is any. Of inputs in `positive` absolute
-    values are taken: masses, times.
+    Numbers are normal; those of an index are positions that there are; other integers are from -1 to 2; a seed is any.
+    Of inputs in `positive` absolute values are taken: masses, times.
     """
     random = torch.Generator(device).manual_seed(20)
     sizes = whole(description, sizes)
@@ -190,6 +190,8 @@ def draw(
         return torch.randint(max(1, count), shape(dims, sizes), generator=random, device=device)
 
     def numbers(name: str, dims: Sequence[str | int]) -> torch.Tensor:
+        if name in description.get("integers", ()):
+            return torch.randint(-1, 3, shape(dims, sizes), generator=random, device=device)
         if name in description.get("seeds", ()):
             return torch.randint(1 << 62, shape(dims, sizes), generator=random, device=device)
         return positions(indices[name], dims) if name in indices else normal(dims)

@@ -17,14 +17,14 @@ from itertools import product
 from kgen.errors import Follows, KgenError
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
-from kgen.graph.tensor import INDEX, SEED, Lookup, Tensor
+from kgen.graph.tensor import INDEX, INTEGER, SEED, Lookup, Tensor
 from kgen.spec.body import joined_axes
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables
 from kgen.trace.calls import kind
 from kgen.trace.components import indexing
-from kgen.trace.values import Context, Index, Indexed, Multivector, Seed, Value, Weights
+from kgen.trace.values import Context, Index, Indexed, Integer, Multivector, Seed, Value, Weights
 
 
 def axes(kernel: Kernel) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def tensor(spec: Spec, kernel: Kernel, argument: Argument) -> Tensor:
     extents = iter([len(names) for names in labels])
     dims = tuple(next(extents) if _is_component(dim) else "b" if dim == ELLIPSIS else dim for dim in declared.memory)
     flat = tuple("_".join(names) for names in product(*labels))
-    dtype = {"index": INDEX, "seed": SEED}.get(declared.kind)
+    dtype = {"index": INDEX, "integer": INTEGER, "seed": SEED}.get(declared.kind)
     return Tensor(argument.name, dims, flat, ELLIPSIS in declared.memory, dtype)
 
 
@@ -93,7 +93,9 @@ def value(context: Context, argument: Argument, layout: Tensor) -> Value:
         case "weights":
             return Weights(name, paths(context.spec, context.kernel, name), fields, declared.operands)
         case "index":
-            return Index(name, Lookup(layout.axes[0], declared.into, layout.name))
+            return Index(name, Lookup(layout.axes[0], declared.into, layout.name), fields[0])
+        case "integer":
+            return Integer(fields[0])
         case "seed":
             return Seed(name, fields[0])
     extents = tuple(dim for dim in layout.dims if isinstance(dim, int))

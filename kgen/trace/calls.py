@@ -75,12 +75,16 @@ def checked(context: Context, operation: str, parameter: Parameter, value: Value
             fits = isinstance(value, kinds.Seed)
         case "value" | "values":
             fits = isinstance(value, Node | Multivector)
+        case "any":
+            value = kinds.Integer(value.field) if isinstance(value, kinds.Index) else value
+            fits = isinstance(value, Node | Multivector | kinds.Integer)
         case _:
             fits = isinstance(value, Node) and (parameter.type not in NUMBERS or not value.axes)
     if fits:
         return context.arithmetic(value) if isinstance(value, Node) and parameter.type != "condition" else value
     article = "an" if parameter.type == "index" else "a"
-    message = f"{operation} needs {article} {parameter.type} as {parameter.name}, not {kind(value)}"
+    wanted = "value" if parameter.type == "any" else parameter.type
+    message = f"{operation} needs {article} {wanted} as {parameter.name}, not {kind(value)}"
     raise KgenError(message, hint=_conversion(context, operation, parameter.type, value))
 
 
@@ -93,6 +97,10 @@ def _conversion(context: Context, operation: str, wanted: str, value: Value) -> 
         return "an index is an input of integers, declared as index(v)[e]"
     if wanted == "seed":
         return "a seed is an input, declared as seed: seed"
+    if isinstance(value, kinds.Integer | kinds.Index) and wanted == "condition":
+        return "a comparison is a condition, such as i == 3"
+    if isinstance(value, kinds.Integer | kinds.Index) and wanted in ("field", "value", "values", "multivector"):
+        return "where(condition, a, b) chooses by a comparison of integers"
     if isinstance(value, Node) and wanted == "multivector" and context.spec.algebra:
         return "a field s as a multivector is s * e"
     return None
@@ -119,6 +127,8 @@ def _argument(context: Context, row: Operation, parameter: Parameter, node: ast.
         return _word(context, parameter, node)
     if parameter.type == "function":
         return _function(context, row, node)
+    if parameter.type == "along":
+        return _axis(context, row, node, None)
     value = evaluate(node)
     try:
         found = checked(context, row.name, parameter, value)
@@ -160,7 +170,7 @@ def _axis(context: Context, row: Operation, node: ast.expr, before: Sequence[obj
         raise KgenError(f"there is no axis {node.id}", mark, nearest(node.id, context.axes) or every)
     if before is None or any(x is context.builder.zero for x in before):  # zero is constant along every axis
         return node.id
-    present = frozenset[str]().union(*(x.axes for x in before if isinstance(x, Node | Multivector)))
+    present = frozenset[str]().union(*(x.axes for x in before if isinstance(x, Node | Multivector | kinds.Integer)))
     if node.id not in present:
         have = " ".join(axis for axis in context.axes if axis in present) or "none"
         raise KgenError(f"{row.name} over {node.id}, which the value lacks", mark, f"its axes: {have}")
@@ -218,6 +228,8 @@ def kind(value: Value) -> str:
             return f"the weights {value.name}"
         case kinds.Indexed():
             return f"the indexed tensor {value.name}" if value.name else "a tensor of components"
+        case kinds.Integer():
+            return "a field of integers" if value.axes else "an integer"
         case kinds.Index():
             return f"the integer tensor {value.name}"
         case kinds.Seed():

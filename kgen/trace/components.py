@@ -12,7 +12,7 @@ from kgen.graph.node import Node
 from kgen.spec.model import Blade
 from kgen.spec.signature import blade
 from kgen.trace.calls import kind
-from kgen.trace.values import Context, Index, Indexed, Multivector, Seed, Value, Weights
+from kgen.trace.values import Context, Index, Indexed, Integer, Multivector, Seed, Value, Weights
 
 
 def component(context: Context, value: Value, name: str) -> tuple[Blade, Node]:
@@ -70,6 +70,8 @@ def indexing(value: Value) -> str | None:
             return f"{name} is read by dropout(x, p, {name})"
         case Index(name=name):
             return f"gather(x, {name}) has x where it says, segment_sum(x, {name}) adds there"
+        case Integer():
+            return "where(condition, a, b) chooses by a comparison of integers"
     return None
 
 

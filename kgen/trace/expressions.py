@@ -13,10 +13,10 @@ from kgen.errors import Follows, KgenError, Mark, Vanishes
 from kgen.graph.node import Node
 from kgen.spec import synonyms, terms
 from kgen.spec.body import place
-from kgen.trace import components, operators, ops, parts
+from kgen.trace import components, conditions, integers, operators, ops, parts
 from kgen.trace.calls import bind, checked, kind
 from kgen.trace.ops import OPERATIONS, Operation
-from kgen.trace.values import Context, Multivector, Named, Operand, Unknown, Value
+from kgen.trace.values import Context, Index, Integer, Multivector, Named, Operand, Unknown, Value
 
 
 class Expressions:
@@ -77,13 +77,11 @@ class Expressions:
             case ast.BinOp():
                 return self._binary(node)
             case ast.Compare(left=left, ops=[operator], comparators=[right]):
-                a, b = self._field(left), self._field(right)
-                return self.context.builder.call(ops.COMPARISONS[type(operator).__name__], a, b)
-            case ast.BoolOp(op=operator, values=parts):
-                chosen = [self._flag(part) for part in parts]
-                return all(chosen) if isinstance(operator, ast.And) else any(chosen)
+                return self._compare(ops.COMPARISONS[type(operator).__name__], left, right)
+            case ast.BoolOp(op=operator, values=written):
+                return conditions.combined(self.context, operator, [(self.value(n), self._place(n)) for n in written])
             case ast.IfExp(test=test, body=body, orelse=otherwise):
-                return self.value(body if self._flag(test) else otherwise)
+                return self.value(body if conditions.flag(self.value(test), self._place(test)) else otherwise)
             case ast.Call():
                 return self._call(node)
         raise KgenError("this expression is not part of a body")
@@ -118,8 +116,11 @@ class Expressions:
 
     def _unary(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):
-            return not self._flag(node.operand)
-        operand = self._operand(node.operand)
+            return conditions.negated(self.context, self.value(node.operand), self._place(node.operand))
+        value = self.value(node.operand)
+        if isinstance(value, Integer | Index):
+            return integers.negative(self.context, node.op, value)
+        operand = self._as_operand(value, node.operand)
         if isinstance(node.op, ast.Invert):
             return self._operator("reverse", operand)
         return self.context.combine([(-1 if isinstance(node.op, ast.USub) else 1, operand)])
@@ -128,7 +129,10 @@ class Expressions:
         operator = type(node.op).__name__
         if operator == "Pow":
             return operators.power(self.context, self._operand(node.left), node.right)
-        a, b = self._operand(node.left), self._operand(node.right)
+        left, right = self.value(node.left), self.value(node.right)
+        if integers.among(left, right):
+            return integers.arithmetic(self.context, node.op, left, right)
+        a, b = self._as_operand(left, node.left), self._as_operand(right, node.right)
         if operator in ops.BINARY:
             return self._operator(ops.BINARY[operator], a, b)
         return operators.arithmetic(self.context, node, a, b)
@@ -142,18 +146,12 @@ class Expressions:
             raise KgenError(message, self._place(node), components.indexing(value))
         return self.context.arithmetic(value) if isinstance(value, Node) else value
 
-    def _field(self, node: ast.expr) -> Node:
-        value = self._operand(node)
-        if not isinstance(value, Node):
-            raise KgenError("a comparison is between fields", hint="x.e is the scalar component")
-        return value
-
-    def _flag(self, node: ast.expr) -> bool:
-        value = self.value(node)
-        if not isinstance(value, bool):
-            hint = "between fields, write where(condition, a, b)"
-            raise KgenError("a condition of `if` is a bool option", self._place(node), hint)
-        return value
+    def _compare(self, function: str, left: ast.expr, right: ast.expr) -> Node:
+        values = self.value(left), self.value(right)
+        if integers.among(*values):
+            return integers.compare(self.context, function, *values)
+        sides = (self._as_operand(value, node) for value, node in zip(values, (left, right)))
+        return operators.compare(self.context, function, *sides)
 
     # calls
 

@@ -10,7 +10,7 @@ from kgen.errors import KgenError
 from kgen.graph.node import Node
 from kgen.graph.variables import GRADES
 from kgen.trace import algebra as tables
-from kgen.trace.values import Context, Index, Indexed, Multivector, Operand, Value, Weights, is_comparison
+from kgen.trace.values import Context, Index, Indexed, Integer, Multivector, Operand, Value, Weights
 from kgen.wording import counted
 
 # products
@@ -208,23 +208,41 @@ def _feature_axis(c: Context, x: Multivector) -> str:
 # axes
 
 
-def rename(c: Context, x: Operand, axis: str, to: str) -> Value:
+def rename(c: Context, x: Operand | Integer, axis: str, to: str) -> Value:
     if to in x.axes:
         raise KgenError(
             f"the value has an axis {to} already", hint=f"its axes: {' '.join(a for a in c.axes if a in x.axes)}"
         )
-    if {axis, to} & {t.axes[0] for t in c.builder.tensors.values() if t.leading}:
+    if {axis, to} & _leading(c):
         raise KgenError("leading axes `...` have no other name")
     c.alike(axis, to)
     names = {axis: to, to: axis}
+    if isinstance(x, Integer):
+        return Integer(c.builder.rename([x.field], names)[0])
     return c.each(lambda f: c.builder.rename([f], names)[0], x)
 
 
-# indices
+# integers and indices
 
 
-def gather(c: Context, x: Operand, index: Index) -> Value:
+def iota(c: Context, axis: str) -> Value:
+    """Leading axes are counted by nobody: callers may add some."""
+    if axis in _leading(c):
+        raise KgenError("iota along leading axes `...`, of which there is any number", hint="along a named axis")
+    return Integer(c.builder.iota(axis))
+
+
+def _leading(c: Context) -> set[str]:
+    """The axis that flattens leading ones, if there is one."""
+    return {t.axes[0] for t in c.builder.tensors.values() if t.leading}
+
+
+def gather(c: Context, x: Operand | Integer, index: Index) -> Value:
     _check_lookup("gather", index, index.lookup.into, index.lookup.along, x)
+    if isinstance(x, Integer):
+        if x.field.kind != "Input":
+            raise KgenError("gather reads integers that are an input", hint="gather first, then compare or add")
+        return Integer(c.builder.gather(x.field, index.lookup))
     return c.each(lambda f: c.builder.gather(f, index.lookup), x)
 
 
@@ -235,7 +253,7 @@ def segment_sum(c: Context, x: Operand, index: Index) -> Value:
     return c.multivector(dict(zip(x.blades, c.builder.segments(x.fields, index.lookup))))
 
 
-def _check_lookup(name: str, index: Index, here: str, there: str, x: Operand) -> None:
+def _check_lookup(name: str, index: Index, here: str, there: str, x: Operand | Integer) -> None:
     """Refuse a value without the axis that the index takes, or with the one that it gives."""
     declared = f"{index.name} is declared as index({index.lookup.into})[{index.lookup.along}]"
     if here not in x.axes:
@@ -256,8 +274,7 @@ def cat(c: Context, parts: tuple[Operand, ...], axes: tuple[str, ...], to: str) 
         raise KgenError(
             f"cat makes an axis of its own, and {to} is that of a value", hint="give it another name, as in to=k"
         )
-    leading = {t.axes[0] for t in c.builder.tensors.values() if t.leading}
-    if leading & {*along, to}:
+    if _leading(c) & {*along, to}:
         raise KgenError("leading axes `...` are not joined")
     for number, (part, axis) in enumerate(zip(parts, along), 1):
         if part.axes and axis not in part.axes:
@@ -309,8 +326,7 @@ def call(name: str, c: Context, *fields: Node) -> Value:
 
 
 def where(c: Context, condition: Node, a: Node, b: Node) -> Value:
-    test = condition if is_comparison(condition) else c.builder.call("ne", condition, c.builder.zero)
-    return c.builder.call("where", test, a, b)
+    return c.builder.call("where", condition, a, b)
 
 
 def relu(c: Context, x: Node) -> Value:

@@ -1,4 +1,4 @@
-"""Operators of a body that are no operation of the vocabulary: sums, differences, products, quotients and powers.
+"""Operators of a body that are no operation of the vocabulary: sums, products, quotients, powers, comparisons.
 
 In: the operator as it is written, and its operands' values. Out: a value, made by `values.Context`. Guaranteed: what
 has no meaning is a KgenError; `expressions.py` adds the place.
@@ -38,6 +38,13 @@ def arithmetic(context: Context, node: ast.BinOp, a: Operand, b: Operand) -> Val
         raise KgenError("division by zero")
     context.label = label(node.left)
     return context.times(a, context.builder.reciprocal(b))
+
+
+def compare(context: Context, function: str, a: Operand, b: Operand) -> Node:
+    """A condition."""
+    if not isinstance(a, Node) or not isinstance(b, Node):
+        raise KgenError("a comparison is between fields", hint="x.e is the scalar component")
+    return context.builder.call(function, a, b)
 
 
 def power(context: Context, base: Operand, exponent: ast.expr) -> Value:

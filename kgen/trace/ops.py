@@ -78,6 +78,7 @@ MEANINGS: dict[str, Lowering] = {
     "rename": to.rename,
     "cat": to.cat,
     "components": to.components,
+    "iota": to.iota,
     "gather": to.gather,
     "segment_sum": to.segment_sum,
     "dropout": dropout,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kgen.errors import KgenError, Vanishes
-from kgen.graph.arithmetic import axes_of
+from kgen.graph.arithmetic import axes_of, is_condition
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, Number
 from kgen.graph.tensor import Lookup
@@ -57,11 +57,23 @@ class Indexed:
 
 
 @dataclass(frozen=True, slots=True)
+class Integer:
+    """A field of integers, which are compared with others; they take no part in the arithmetic of real numbers."""
+
+    field: Node
+
+    @property
+    def axes(self) -> frozenset[str]:
+        return self.field.axes
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
-    """A tensor of integers, positions along an axis; it takes no part in arithmetic."""
+    """A tensor of integers, positions along an axis; as integers they are its field."""
 
     name: str
     lookup: Lookup
+    field: Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +90,9 @@ class Unknown:
     """What a name stands for whose definition is a mistake."""
 
 
-COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
-
-Value = Node | Multivector | Weights | Indexed | Index | Seed | bool | str
+Value = Node | Multivector | Weights | Indexed | Integer | Index | Seed | bool | str
 Operand = Node | Multivector
 Named = Value | Unknown  # what a name may stand for
-
-
-def is_comparison(x: Node) -> bool:
-    return x.kind == "Call" and x.function in COMPARISONS
 
 
 @dataclass
@@ -179,8 +185,8 @@ class Context:
         return self.multivector({blade: self.builder.linear(fs) for blade, fs in total.items()})
 
     def arithmetic(self, x: Node) -> Node:
-        """The field as numbers: a comparison is 1 or 0."""
-        return self.builder.call("where", x, self.builder.one, self.builder.zero) if is_comparison(x) else x
+        """The field as numbers: a condition is 1 or 0."""
+        return self.builder.call("where", x, self.builder.one, self.builder.zero) if is_condition(x) else x
 
     def as_multivector(self, x: Operand) -> Multivector:
         return Multivector((self.scalar_blade(),), (x,)) if isinstance(x, Node) else x

@@ -183,7 +183,7 @@ def _fit(function: str, *seen: Seen) -> Fit:
             if differ((known,), (extent,), wanted):
                 expected = f"{axis} = {known}" if isinstance(axis, str) else axis
                 raise ValueError(f"{wanted} with {expected} where it has {extent}, got {got}")
-        if name in KERNELS[function]["indices"]:
+        if name in KERNELS[function]["indices"] or name in KERNELS[function].get("integers", ()):
             if dtype not in (torch.int32, torch.int64):
                 raise ValueError(f"{function}: {name} must be int32 or int64, got {dtype}")
         elif name in KERNELS[function].get("seeds", ()):

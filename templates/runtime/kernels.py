@@ -267,6 +267,13 @@ def _minimum(a, b):
 
 
 @triton.jit()
+def _holds(condition):
+    # A comparison of real numbers, for `&`, `|` and `~`: of one number alone Triton's interpreter would give these a
+    # block of real numbers.
+    return tl.where(condition, 1, 0) != 0
+
+
+@triton.jit()
 def _exp(x):
     # 2^n e^r for the integer n nearest to x / log 2. tl.exp of a large x is off by as many units in the last place as x
     # is large, because x / log 2 is rounded to fp32. n log 2 is exact here: its first part has 9 bits, and n has 8.

@@ -51,8 +51,9 @@ class Case:
         self.grads: tuple[str, ...] = claim["grads"]
         self.options: dict[str, bool | int | float] = claim.get("options", {})
         self.indices: dict[str, str] = claim.get("indices", {})
+        self.labels: tuple[str, ...] = claim.get("integers", ())
         self.seeds: tuple[str, ...] = claim.get("seeds", ())
-        self.integers = {*self.indices, *self.seeds}
+        self.integers = {*self.indices, *self.labels, *self.seeds}
         self.probabilities: tuple[str, ...] = claim.get("probabilities", ())
         self.grades: dict[str, tuple[int, ...]] = claim.get("grades", {})
         self.group: str = claim.get("group", "")
@@ -95,9 +96,9 @@ def claim(folder: Path, kernels: dict[str, dict[str, Any]], oracles: dict[str, F
     Args:
         folder: the package's.
         kernels: what each kernel takes and gives: `inputs`, `outputs` and `grads` as in `KERNELS`, and where there are
-            any `options`, those of them that are `probabilities`, `indices`, `seeds`, `products`, `precision`,
-            `narrow`, `joined` axes, `grades` of multivectors, the `group` under which the kernel is equivariant;
-            `spec`, the digest of what the spec says of it.
+            any `options`, those of them that are `probabilities`, `indices`, other `integers`, `seeds`, `products`,
+            `precision`, `narrow`, `joined` axes, `grades` of multivectors, the `group` under which the kernel is
+            equivariant; `spec`, the digest of what the spec says of it.
         oracles: the functions in plain torch that the kernels must equal.
         algebra: `blades` with their `grades`, the `table` of their products, and the oracles' `product`, `regrade` and
             `involute`.
@@ -243,6 +244,9 @@ def draw(
         if name in case.indices:
             count = max(1, extents[case.indices[name]])  # what points into nothing is out of range
             inputs[name] = torch.randint(count, shape(dims, extents), generator=random).to(DEVICE)
+            continue
+        if name in case.labels:
+            inputs[name] = torch.randint(-1, 3, shape(dims, extents), generator=random).to(DEVICE)  # some are alike
             continue
         if name in case.seeds:
             inputs[name] = torch.randint(1 << 62, shape(dims, extents), generator=random).to(DEVICE)

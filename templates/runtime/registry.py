@@ -17,6 +17,7 @@ class Description(TypedDict):
     indices: dict[str, str]
     products: bool
     precision: NotRequired[str]
+    integers: NotRequired[tuple[str, ...]]
     seeds: NotRequired[tuple[str, ...]]
     joined: NotRequired[dict[str, tuple[str, ...]]]
 
@@ -37,6 +38,7 @@ def describe(
     options: dict[str, bool | int | float] | None = None,
     work: Work | None = None,
     indices: dict[str, str] | None = None,
+    integers: tuple[str, ...] = (),
     seeds: tuple[str, ...] = (),
     products: bool = False,
     precision: str = "",
@@ -56,6 +58,7 @@ def describe(
         work: with the default options, the arithmetic of the formula: "forward", and "forward+backward" together. A
             "product" is one of two numbers in a product of matrices, the other kinds are element by element.
         indices: the inputs that are positions along an axis, with that axis.
+        integers: the inputs that are other integers.
         seeds: the inputs from which random numbers are made.
         products: whether it multiplies matrices.
         precision: how it multiplies fp32, if the spec fixes that.
@@ -74,6 +77,8 @@ def describe(
     }
     if precision:
         KERNELS[function]["precision"] = precision
+    if integers:
+        KERNELS[function]["integers"] = integers
     if seeds:
         KERNELS[function]["seeds"] = seeds
     if joined:

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 KERNELS = {
     "axes": "tests/specs/axes.yaml",
     "grades": "tests/specs/grades.yaml",
+    "blocks": "tests/specs/masks.yaml",
+    "messages": "tests/specs/masks.yaml",
     "plain": "tests/specs/plain.yaml",
     "fused_gelu_sgp_norm": "specs/vga2d.yaml",
     "layer": "specs/vga2d.yaml",

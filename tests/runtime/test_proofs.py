@@ -136,6 +136,7 @@ SPECS: dict[str, Callable[[], str]] = {
     "translation": lambda: EUCLIDEAN % "2, 0, 1",
     "no_versors": lambda: template("no_versors", (0, 0, 2)),
     "awkward": lambda: AWKWARD,
+    "masks": lambda: (ROOT / "tests" / "specs" / "masks.yaml").read_text(encoding="utf-8"),
     "precise": lambda: PRECISE,
     "drop": lambda: DROPPED,
 }
@@ -150,6 +151,7 @@ PARTS = {
     "translation": "reference or invariant or equivariance",
     "awkward": "not mixed and not strides and not alone",
     "drop": "description or reference or sizes or rows or second or finite or equivariance",
+    "masks": "description or reference or sizes or rows or mixed",
     "precise": "description or sizes or dtypes or turned or second",
 }
 

@@ -72,5 +72,13 @@ BODIES: dict[str, tuple[str, Inputs]] = {
         {**MV, "w": ["n"]},
     ),
     "peak of peaks": ("return max(max(x.e1 * norm_squared(x) * y.e, over=n) * mean(y.e, over=n), over=b) * x", MV),
+    "masks": (  # by integers, and by what is computed and stored on the way
+        "c = iota(n) >= iota(m) and not label == 1\n"
+        "p = where(c, exp(dot(x, w, over=n)), 0)\n"
+        "high = sum(p, over=m) > 1\n"
+        "low = where(2 * label < iota(m) - 1, v, -9)\n"
+        "return dot(p, v, over=m) * where(high and label < 2, x, 1), max(low, over=m)",
+        {"x": ["b", "n"], "w": ["n", "m"], "v": ["m", "b"], "label": "integer[b]"},
+    ),
     "kinks": ("return abs(x.e) * y, where(x.e > y.e, x.e, 2 * y.e) * x, minimum(x.e, y.e1) * maximum(x.e1, y.e)", MV),
 }  # fmt: skip

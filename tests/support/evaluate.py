@@ -1,12 +1,13 @@
 """A torch evaluator of `Graph`: tensors by name in, results by name out, in fp64, without kgen's own emission."""
 
 import math
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from kgen.emit.kernel.printer import COMPARISONS
 from kgen.graph import tensor as memory
+from kgen.graph.arithmetic import CONDITIONS
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
 from kgen.reference import runtime
@@ -22,8 +23,11 @@ CALLS = {
     "sigmoid": torch.sigmoid,
     **{name: getattr(torch, name) for name in ("exp", "log", "erf", "tanh", "sqrt", "rsqrt", "sin", "cos", "sign")},
     **{name: getattr(torch, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
+    "and": lambda *conditions: reduce(torch.logical_and, conditions),
+    "or": lambda *conditions: reduce(torch.logical_or, conditions),
+    "not": torch.logical_not,
 }
-CHEAP = {"abs", "maximum", "minimum", "where", *COMPARISONS}  # functions of one instruction each
+CHEAP = {"abs", "maximum", "minimum", "where", *CONDITIONS}  # functions of one instruction each
 
 
 def drawn(graph: Graph, sizes: dict[str, int], generator: torch.Generator) -> dict[str, Tensor]:
@@ -33,6 +37,8 @@ def drawn(graph: Graph, sizes: dict[str, int], generator: torch.Generator) -> di
         shape = [d if isinstance(d, int) else sizes[d] for d in tensor.dims]
         if tensor.dtype == memory.INDEX:
             found[tensor.name] = torch.randint(min(sizes.values()), shape, generator=generator)
+        elif tensor.dtype == memory.INTEGER:
+            found[tensor.name] = torch.randint(-1, 3, shape, generator=generator)
         elif tensor.dtype == memory.SEED:
             found[tensor.name] = torch.randint(1 << 62, shape, generator=generator)
         else:
@@ -47,11 +53,11 @@ def evaluate(
     leaves: dict[tuple[str, int], Tensor] = {(name, 0): _number(value) for name, value in numbers.items()}
     extents = dict(sizes)
     for declared in graph.inputs:
-        if declared.dtype is not None:
+        if declared.dtype in (memory.SEED, memory.INDEX):
             if declared.dtype == memory.SEED:
                 leaves[declared.name, 0] = tensors[declared.name].reshape(())
             if declared.dtype == memory.INDEX:
-                leaves[declared.name, 0] = tensors[declared.name]
+                leaves[declared.name, 0] = _align(tensors[declared.name].double(), declared.axes, graph.axes)
                 extents[declared.axes[0]] = len(tensors[declared.name])
             continue
         value = tensors[declared.name].double()
@@ -83,6 +89,8 @@ def _node(
             return leaves[node.tensor, node.component]
         case "Const":
             return _number(float(node.value))
+        case "Iota":
+            return _align(torch.arange(extents[node.axis]).double(), (node.axis,), axes)
         case "Size":
             return _number(extents[node.axis])
         case "Add":
@@ -97,7 +105,7 @@ def _node(
         case "Draw":
             return _kept(node, args[0], args[1], axes, extents)
         case "Gather" | "Segment":
-            return _looked_up(node, args[0], axes, leaves[node.lookup.tensor, 0].long(), extents)
+            return _looked_up(node, args[0], axes, leaves[node.lookup.tensor, 0].flatten().long(), extents)
         case "Sum":
             return args[0].sum([axes.index(a) for a in node.over], keepdim=True)
         case "Dot":

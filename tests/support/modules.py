@@ -123,6 +123,9 @@ def draw(
             (count,) = shape((into,), sizes)
             inputs[name] = torch.randint(count, shape(dims, sizes, lead), generator=random).to(DEVICE)
             continue
+        if name in of.KERNELS[kernel].get("integers", ()):
+            inputs[name] = torch.randint(-1, 3, shape(dims, sizes, lead), generator=random).to(DEVICE)
+            continue
         if name in of.KERNELS[kernel].get("seeds", ()):
             inputs[name] = torch.randint(1 << 62, shape(dims, sizes), generator=random).to(DEVICE)
             continue

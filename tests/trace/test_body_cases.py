@@ -90,6 +90,14 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
     "stopped": (XY, "return detach(x) * y + x"),
     "sums": (XY, "return sum(x, over=n), mean(y, over=n), sum(x.e * y.e, over=b)"),
     "means": (XY, "return x - mean(x, over=n), mean(y.e1, over=b)"),
+    "masked": (
+        {"x": "multivector", "w": "[n, m]", "label": "integer[b]", "u": "scalar[m]", "i": "index(n)[m]"},
+        "causal = iota(n) >= iota(m) and label != 1\n"
+        "other = not (i == iota(m) or 2 * iota(m) - label > 3)\n"
+        "return dot(where(causal, x.e, 0), w, over=n), where(label + iota(n) == 2, x.e1, -1) * x,"
+        " where(other and u > 0, gather(x.e, i), u), max(where(iota(n) <= 3, x.e2, -8), over=n) * x,"
+        " (label < 1) * x.e12 - sum(where(-label < iota(n) * 2 and iota(n) > -1, x.e, 2 * x.e1), over=b)",
+    ),
     "gathered": (
         {"x": "multivector", "u": "scalar[m]", "i": "index(n)[m]"},
         "return u * gather(x, i) + u, gather(tanh(x.e), i), sum(gather(x.e1, i) * u, over=m)",

@@ -16,8 +16,8 @@ from test_body_cases import BODIES, DEFINITE
 from test_trace import run
 
 from benchmarks import pointwise
-from kgen.emit.kernel.printer import COMPARISONS, FUNCTIONS
-from kgen.graph.arithmetic import FOLDED
+from kgen.emit.kernel.printer import FUNCTIONS
+from kgen.graph.arithmetic import CONDITIONS, FOLDED
 from kgen.graph.autodiff import DERIVATIVES
 from kgen.graph.cost import WEIGHTS
 from kgen.reference import runtime
@@ -31,10 +31,10 @@ WORDS = list(VOCABULARY.values())
 FILES = ("kgen/spec/vocabulary.py", "kgen/trace/ops.py", "kgen/trace/lowering.py", "tests/trace/test_body_cases.py")
 DEVICE_FUNCTIONS = "templates/runtime/kernels.py"
 TABLES: dict[tuple[str, str], set[str]] = {  # of the graph's functions, with those that they need not name
-    ("kgen/graph/arithmetic.py", "FOLDED"): {*FOLDED, *COMPARISONS, "where", "detach"},
+    ("kgen/graph/arithmetic.py", "FOLDED"): {*FOLDED, *CONDITIONS, "where", "detach"},
     ("kgen/graph/autodiff.py", "DERIVATIVES"): {*DERIVATIVES},
     ("kgen/graph/cost.py", "WEIGHTS"): {*WEIGHTS, *CHEAP},
-    ("kgen/emit/kernel/printer.py", "FUNCTIONS"): {*FUNCTIONS, *COMPARISONS, "detach"},
+    ("kgen/emit/kernel/printer.py", "FUNCTIONS"): {*FUNCTIONS, *CONDITIONS, "detach"},
     ("tests/support/evaluate.py", "CALLS"): {*CALLS},
 }
 

@@ -14,12 +14,12 @@ Count = tuple[int, tuple[str, ...]]  # operations at each point of these axes
 
 
 def independent(forward: Program) -> tuple[str, ...]:
-    """The axes along which elements do not meet: nothing reduces over them, joins them, counts elements along them or
-    knows their size, and all results have them. A gradient of what lacks such an axis is a plain sum over it, to any
+    """The axes along which elements do not meet: nothing reduces over them, joins them, counts along them or knows
+    their size, and all results have them. A gradient of what lacks such an axis is a plain sum over it, to any
     order.
     """
     nodes = postorder(forward.graph.roots)
-    bound = {axis for n in nodes for axis in n.reduced} | {n.axis for n in nodes if n.kind == "Size"}
+    bound = {axis for n in nodes for axis in n.reduced} | {n.axis for n in nodes if n.kind in ("Size", "Iota")}
     bound |= {axis for n in nodes if n.kind in ("Gather", "Segment") for axis in n.lookup[:2]}
     bound |= {*forward.graph.axes} if any(n.kind == "Draw" for n in nodes) else set()
     bound |= {axis for whole, axes in forward.graph.builder.joined.items() for axis in (whole, *axes)}

@@ -11,7 +11,7 @@ from kgen.emit.kernel.rows import Access
 from kgen.emit.kernel.statements import Statements
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
-from kgen.graph.tensor import SEED, Tensor
+from kgen.graph.tensor import INDEX, INTEGER, SEED, Tensor
 
 
 class Accesses:
@@ -47,8 +47,9 @@ class Accesses:
             here = range(first, first + chunk)
             if not names.keys().isdisjoint(here):
                 together = tuple(names.get(i, unused) for i in here)
-                kind = "tl.int64" if tensor.dtype == SEED else "REAL"
-                yield Access(together, *self.block.source(tensor, first), chunk > 1, kind=kind)
+                integer = tensor.dtype in (INDEX, INTEGER, SEED)
+                kind, other = ("tl.int64", "0") if integer else ("REAL", "0.0")
+                yield Access(together, *self.block.source(tensor, first), chunk > 1, kind=kind, other=other)
 
     def _stored(self, output: Output) -> Iterator[Access]:
         tensor, chunk = output.tensor, self.block.chunk(output.tensor)

@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from kgen.emit.kernel.naming import Naming
-from kgen.emit.kernel.printer import component_index, steps, times
 from kgen.emit.kernel.rows import Access, Index, Section, Statement
+from kgen.emit.kernel.strides import component_index, steps, times
 from kgen.graph.tensor import Tensor
 from kgen.schedule.program import Kernel
 from kgen.spec.private_names import size_name

@@ -7,8 +7,8 @@ that can overrun has a mask, and addresses are int64 bases plus int32 offsets in
 from collections.abc import Iterable
 
 from kgen.emit.kernel.addresses import Addresses
-from kgen.emit.kernel.printer import times
 from kgen.emit.kernel.rows import Found, Statement
+from kgen.emit.kernel.strides import times
 from kgen.graph.tensor import INDEX, Lookup, Tensor
 from kgen.schedule.program import ORDER, Kernel
 from kgen.spec.private_names import size_name
@@ -50,8 +50,8 @@ class Block:
         return min(LARGEST_CHUNK, last & -last)
 
     def bases(self, tensors: Iterable[Tensor]) -> tuple[Statement, ...]:
-        """Where the block's rows start in tensors that vary with it; an index has no such name."""
-        moving = (t for t in tensors if self.moves(t.axes) and t.dtype not in (INDEX, ORDER))
+        """Where the block's rows start in tensors that vary with it; an index that only says where has no such name."""
+        moving = (t for t in tensors if self.moves(t.axes) and (t.dtype not in (INDEX, ORDER) or self.naming.reads(t)))
         return tuple(self.addresses.base(t, self._to_block(t)) for t in moving)
 
     def lookups(self, tensors: Iterable[Tensor], moving: bool) -> tuple[Found, ...]:

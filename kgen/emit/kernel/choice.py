@@ -15,7 +15,8 @@ from kgen.schedule.program import Kernel
 LONGEST_INSIDE = 70  # characters of an expression inside another
 TYPICAL_NAME = 8
 FEW_USES = 3  # of a short product: the compiler finds what is equal, a reader has one name less to look up
-LEAVES = ("Input", "Const", "Size")  # kinds of fields that nothing computes
+LEAVES = ("Input", "Const", "Size", "Iota")  # kinds of fields that nothing computes
+UNNAMED = ("Input", "Const", "Iota")  # which have a name already, or are one
 
 
 def named(kernel: Kernel, nodes: Sequence[Node], names: Names, results: Iterable[Node]) -> set[Node]:
@@ -31,7 +32,7 @@ def _by_themselves(kernel: Kernel, nodes: Sequence[Node], names: Names) -> Itera
     uses = Counter(a for node in nodes for a in _arguments(node))
     uses.update(kernel.roots)
     for node in nodes:
-        if node.kind not in ("Input", "Const"):
+        if node.kind not in UNNAMED:
             few = FEW_USES if _is_short(node, names) else 1
             if node.is_reduction or node.kind in ("Dot", "Segment") or uses[node] > few or names.label(node):
                 yield node
@@ -48,7 +49,7 @@ def _constant(nodes: Iterable[Node], inner: set[str]) -> Iterator[Node]:
     for node in nodes:
         if node.axes & inner:
             for a in _arguments(node):
-                if a.kind not in ("Input", "Const") and a.axes and not a.axes & inner:
+                if a.kind not in UNNAMED and a.axes and not a.axes & inner:
                     yield a
 
 

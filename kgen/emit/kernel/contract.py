@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from kgen.emit.kernel.addresses import Addresses, read
 from kgen.emit.kernel.headers import header
 from kgen.emit.kernel.naming import Naming, Result, stored
-from kgen.emit.kernel.printer import times
 from kgen.emit.kernel.rows import Access, ContractText, Index, Section, Statement
 from kgen.emit.kernel.statements import Statements
+from kgen.emit.kernel.strides import times
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor

@@ -115,6 +115,8 @@ class Equations:
         match node.kind:
             case "Input":
                 return self._known(node)
+            case "Iota":
+                return f"iota_{node.axis}"
             case "Dot":
                 products = [self._product(pair) for pair in self.pairs.get(node, node.pairs)]
                 return f"sum_{'_'.join(node.over)}({spelled(added(products))})"

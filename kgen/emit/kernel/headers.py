@@ -88,7 +88,7 @@ def _reason(k: Kernel, tensor: Tensor) -> str:
 
 
 def _compares(node: Node) -> bool:
-    return node.kind == "Call" and node.function == "eq"
+    return node.kind == "Call" and node.function == "eq" and not any(a.integer for a in node.args)
 
 
 def _listed(tensors: Iterable[Tensor]) -> str:

@@ -9,7 +9,8 @@ names, and the rest, after the results that first need it.
 from collections.abc import Iterable, Sequence
 
 from kgen.emit.kernel.choice import LEAVES, named
-from kgen.emit.kernel.printer import Extent, Names, steps, stride
+from kgen.emit.kernel.printer import Names
+from kgen.emit.kernel.strides import Extent, steps, stride
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
 from kgen.graph.order import Order, owners
@@ -53,6 +54,10 @@ class Naming:
         for i, axis in enumerate(axes[1:]):
             text = f"{f'({text})' if i else text} * {size_name(axis)} + {self.places[axis]}"
         return text
+
+    def reads(self, tensor: Tensor) -> bool:
+        """Whether some field is a number of the tensor's."""
+        return any(n.kind == "Input" and n.tensor == tensor.name for n in self.nodes)
 
     def products(self, tensor: Tensor) -> list[tuple[str, ...]]:
         """The products of sizes that separate a tensor's components."""

@@ -12,9 +12,10 @@ from kgen.emit.kernel.addresses import Addresses, read
 from kgen.emit.kernel.block import LARGEST_CHUNK
 from kgen.emit.kernel.headers import header
 from kgen.emit.kernel.naming import Naming, stored
-from kgen.emit.kernel.printer import number, times
+from kgen.emit.kernel.printer import number
 from kgen.emit.kernel.rows import Access, Column, Index, Multiplication, NarrowText, Section, Statement
 from kgen.emit.kernel.statements import Statements
+from kgen.emit.kernel.strides import times
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
 from kgen.graph.node import Node

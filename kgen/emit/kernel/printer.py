@@ -1,4 +1,4 @@
-"""Spells fields, names and addresses as Triton text. Templates place what this module spells; it never prints a kernel.
+"""Spells fields and names as Triton text. Templates place what this module spells; it never prints a kernel.
 
 Names are unique within a kernel and follow the spec: components read `x_e12`, run-time numbers keep their name, fields
 that a body or an operation names keep that name, all others are named after the result that first needs them, and
@@ -6,7 +6,7 @@ numbered within it: `out_e1_1`, `out_e1_2`, ….
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain, count
 from typing import NamedTuple
@@ -38,6 +38,7 @@ FUNCTIONS = {
     "fast_exp": "tl.exp",
 }
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+JUNCTIONS = {"and": " & ", "or": " | "}
 LOCALS = {  # what templates of kernels call their own variables, and what they use
     *("r", "at", "row", "rows", "kept", "column", "across", "down", "start", "tile", "tiles", "block", "blocks"),
     *("program", "programs", "slot", "end", "first_tile", "mask", "row_mask", "tile_mask"),
@@ -45,7 +46,6 @@ LOCALS = {  # what templates of kernels call their own variables, and what they 
 }
 
 COMPARISON, SUM, PRODUCT, UNARY, ATOM = range(-1, 4)  # precedence
-Extent = tuple[int, tuple[str, ...]]  # a number times sizes
 
 
 class Names:
@@ -122,10 +122,15 @@ def number(value: Number) -> str:
     return f'float("{text}")' if text.strip("-") in ("inf", "nan") else text
 
 
-def _times(coefficient: Number, text: str) -> str:
+def _literal(value: Number, integer: bool) -> str:
+    """A constant among integers, or among real numbers."""
+    return str(value) if integer else number(value)
+
+
+def _times(coefficient: Number, text: str, integer: bool) -> str:
     """A product with the size of its coefficient; the sign is written elsewhere."""
     size: Number = -coefficient if coefficient < 0 else coefficient
-    return text if size == 1 else f"{number(size)} * {text}"
+    return text if size == 1 else f"{_literal(size, integer)} * {text}"
 
 
 class Term(NamedTuple):
@@ -137,10 +142,21 @@ class Term(NamedTuple):
 
 
 class Expressions:
-    """Spells fields; those in `named` appear by name, all others in place."""
+    """Spells fields; those in `named` appear by name, all others in place.
 
-    def __init__(self, names: Names, named: set[Node], order: Order, element: Callable[[Sequence[str]], str]) -> None:
-        self.names, self.named, self.order, self.element = names, named, order, element
+    `places` are the indices along axes, `element` is the number of an element along several, in 64 bits.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        named: set[Node],
+        order: Order,
+        places: Mapping[str, str],
+        element: Callable[[Sequence[str]], str],
+    ) -> None:
+        self.names, self.named, self.order = names, named, order
+        self.places, self.element = places, element
 
     def define(self, node: Node, width: int) -> list[tuple[str, str]]:
         """The right-hand side that computes a named field; of a long sum or product with further lines after it."""
@@ -187,6 +203,8 @@ class Expressions:
                 return number(node.value), ATOM
             case "Size":
                 return f"tl.cast({size_name(node.axis)}, REAL)", ATOM
+            case "Iota":
+                return self.element((node.axis,)), ATOM
             case "Add":
                 return self._sum(node)
             case "Mul":
@@ -207,11 +225,11 @@ class Expressions:
         terms = []
         for c, x in self.order.terms(node):
             if x.kind == "Const":
-                text = number((-c if c < 0 else c) * x.value)
+                text = _literal((-c if c < 0 else c) * x.value, node.integer)
             else:
                 inner, text = self._product(x) if self._in_place(x, "Mul") else (1, self.use(x, PRODUCT))
                 c *= inner
-                text = _times(c, text)
+                text = _times(c, text, node.integer)
             terms.append(Term(f" {'-' if c < 0 else '+'} {text}", c, x))
         return terms
 
@@ -230,7 +248,8 @@ class Expressions:
 
     def _scaled(self, node: Node) -> tuple[str, int]:
         c, text = self._product(node)
-        return (f"-{_times(c, text)}", SUM) if c < 0 else (_times(c, text), PRODUCT)
+        scaled = _times(c, text, node.integer)
+        return (f"-{scaled}", SUM) if c < 0 else (scaled, PRODUCT)
 
     def _in_place(self, node: Node, kind: str) -> bool:
         """Whether a field of that kind is written where it is used."""
@@ -260,8 +279,13 @@ class Expressions:
 
     def _call(self, node: Node) -> tuple[str, int]:
         if node.function in COMPARISONS:
-            left, right = (self.use(a) for a in node.args)
+            integers = any(a.integer for a in node.args)
+            left, right = (self._side(a, integers) for a in node.args)
             return f"{left} {COMPARISONS[node.function]} {right}", COMPARISON
+        if node.function in JUNCTIONS:
+            return JUNCTIONS[node.function].join(self._joined(a, SUM) for a in node.args), COMPARISON
+        if node.function == "not":
+            return f"~{self._joined(node.args[0], ATOM)}", UNARY
         if node.function == "detach":
             return self.use(node.args[0]), SUM
         arguments = [self._argument(a) for a in node.args]
@@ -269,64 +293,18 @@ class Expressions:
             arguments[1] = f"tl.full([], {self.use(node.args[1])}, REAL)"  # two literals would make an fp32 field
         return f"{FUNCTIONS[node.function]}({', '.join(arguments)})", ATOM
 
+    def _joined(self, node: Node, level: int) -> str:
+        """An operand of `&`, `|` or `~`."""
+        real = node.function in COMPARISONS and not any(a.integer for a in node.args)
+        return f"_holds({self.use(node, COMPARISON)})" if real else self.use(node, level)
+
+    def _side(self, node: Node, integers: bool) -> str:
+        """A side of a comparison, for which an index is wide enough as it is."""
+        if node.kind == "Iota":
+            return self.places[node.axis]
+        return _literal(node.value, True) if integers and node.kind == "Const" else self.use(node)
+
     def _argument(self, node: Node) -> str:
         """An argument of a function, for which Triton would round a literal to fp32 also among fp64 fields."""
         text = self.use(node, COMPARISON)
         return text if node.kind != "Const" or _is_single(float(node.value)) else f"tl.full([], {text}, REAL)"
-
-
-# addresses
-
-
-def extents(tensor: Tensor) -> list[str]:
-    """The extent of each dim as text."""
-    return [str(d) if isinstance(d, int) else size_name(d) for d in tensor.dims]
-
-
-def stride(tensor: Tensor, position: int) -> Extent:
-    """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
-    if not tensor.split or position < tensor.several:
-        return _extent(tensor.strided[position + 1 :])
-    end = tensor.split if position < tensor.split else len(tensor.dims)
-    factor, sizes = _extent(tensor.dims[position + 1 : end])
-    return factor, (*sizes, step_name(tensor, end))
-
-
-def steps(tensor: Tensor) -> list[tuple[str, str, str]]:
-    """The steps along the rows and the columns of a tensor that may be turned, each with its value if so and if not."""
-    factor, sizes = _extent(tensor.dims[tensor.several : tensor.split])
-    rows = times(f"tl.cast({sizes[0]}, tl.int64)", factor, sizes[1:])  # as many columns as there are, not a tile's
-    columns = times("1", *_extent(tensor.dims[tensor.split :]))
-    return [(step_name(tensor, tensor.split), "1", columns), (step_name(tensor, len(tensor.dims)), rows, "1")]
-
-
-def step_name(tensor: Tensor, end: int) -> str:
-    """The distance between neighbours along the last axis before a dim; a kernel has a shorter name for it."""
-    return f"{tensor.name}:{tensor.dims[end - 1]}"
-
-
-def _extent(dims: Sequence[str | int]) -> Extent:
-    factor, sizes = 1, list[str]()
-    for d in dims:
-        if isinstance(d, int):
-            factor *= d
-        else:
-            sizes.append(size_name(d))
-    return factor, tuple(sizes)
-
-
-def times(index: str, factor: int, sizes: Sequence[str]) -> str:
-    """index * factor * sizes, without ones."""
-    factors = [index, *([str(factor)] if factor != 1 else []), *sizes]
-    return " * ".join(factors[1:] if index == "1" and len(factors) > 1 else factors)
-
-
-def component_index(tensor: Tensor, component: int) -> list[tuple[int, int]]:
-    """(position, index) along each component dim, from the flat component number."""
-    result = []
-    for position in reversed([i for i, d in enumerate(tensor.dims) if isinstance(d, int)]):
-        extent = tensor.dims[position]
-        assert isinstance(extent, int)
-        component, index = divmod(component, extent)
-        result.append((position, index))
-    return result[::-1]

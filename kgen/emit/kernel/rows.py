@@ -17,6 +17,7 @@ class Access:
     dense: bool  # all components of an element at once, from contiguous memory
     flag: str = ""  # compile-time switch that guards it
     kind: str = "REAL"  # the dtype of what is loaded: MATRIX for a factor of a matrix product
+    other: str = "0.0"  # what is read where the mask is not
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class Statements:
 
     def __init__(self, naming: Naming) -> None:
         self.naming = naming
-        self._spell = Expressions(naming.names, naming.named, naming.order, naming.element)
+        self._spell = Expressions(naming.names, naming.named, naming.order, naming.places, naming.element)
         self.level = _levels(naming.nodes)
 
     def value(self, node: Node) -> str:

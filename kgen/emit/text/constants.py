@@ -12,7 +12,6 @@ from kgen.emit.text.conventions import weights
 from kgen.graph.node import holds_dot
 from kgen.graph.tensor import Tensor
 from kgen.schedule.needed import Work
-from kgen.spec import draws
 from kgen.spec.body import joined_axes
 from kgen.spec.model import Kernel, Spec
 from kgen.trace.trace import by_default, output_names, paths, trace
@@ -39,7 +38,8 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
         "work": work,
         "joined": joined(spec, kernel),
         "indices": {a.name: a.type.into for a in kernel.inputs if a.type and a.type.into},
-        "seeds": draws.seeds(kernel),
+        "integers": kernel.inputs_of("integer"),
+        "seeds": kernel.inputs_of("seed"),
         "products": holds_dot(by_default(spec, kernel).roots),
         "precision": kernel.precision or "",
         "paths": weights_of(spec, kernel),

@@ -79,6 +79,8 @@ def numbers(argument: Argument) -> str:
     """What an input's numbers are."""
     if argument.type and argument.type.kind == "seed":
         return "int64, from which random numbers are made; drawn by torch's generator if None"
+    if argument.type and argument.type.kind == "integer":
+        return "int32 or int64"
     into = argument.type.into if argument.type else ""
     return f"int32 or int64, positions along {into}" if into else "floating"
 

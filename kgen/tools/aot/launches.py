@@ -123,7 +123,7 @@ def _inputs(description: Mapping[str, Any], dtype: torch.dtype, long: int) -> di
     tensors = {}
     for name, order in description["inputs"].items():
         extents = [d if isinstance(d, int) else sizes[d] for d in _axes(order)]
-        whole_numbers = name in (*description["indices"], *description.get("seeds", ()))
+        whole_numbers = any(name in description.get(key, ()) for key in ("indices", "integers", "seeds"))
         tensor = torch.empty(extents, dtype=torch.int64 if whole_numbers else dtype, device=NOWHERE)
         tensors[name] = tensor.requires_grad_(name in description["grads"])
     return tensors
