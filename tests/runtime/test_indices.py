@@ -138,6 +138,14 @@ kernels:
     body: |
       r = rsqrt(1 + mean(norm_squared(gather(x, source)), over=n))
       return segment_sum(r * gather(x, source) - gather(x, target), target), sum(gather(x.e, source), over=e)
+  two_ways:
+    doc: Read by one index along the tile, or along rows, and added by another.
+    inputs: {s: [v], t: [v], p: "[v, k]", source: "index(v)[e]", other: "index(v)[f]"}
+    outputs: {tile: "[v, f]", rows: "[v, f, k]"}
+    body: |
+      z = gather(s, source)
+      mixed = gather(p, other) * z
+      return segment_sum(tanh(gather(t, other) * z), source), segment_sum(mixed * mixed, source)
   renamed_positions:
     doc: What an index reads, and what varies along its positions, along an axis of as many.
     inputs: {s: [v], t: [v], u: [w], source: "index(v)[e]"}
@@ -161,12 +169,14 @@ kernels:
       t = gather(s, source) + u
       return t * rename(gather(s, target), axis=e, to=f), rename(s, axis=v, to=w) * rename(t, axis=e, to=f) * z
 """
+SIZES = [{"v": 7, "e": 23, "n": 5, "m": 4, "k": 6, "f": 9}, {"v": 3, "e": 2, "n": 33, "m": 17, "k": 40, "f": 3}]
 
 
 @pytest.mark.parametrize(
-    "kind", ["linear", "lengths", "results", "rows", "renamed_positions", "renamed_features", "renamed_edges"]
+    "kind",
+    ["linear", "lengths", "results", "rows", "two_ways", "renamed_positions", "renamed_features", "renamed_edges"],
 )
-@pytest.mark.parametrize("sizes", [{"v": 7, "e": 23, "n": 5, "m": 4}, {"v": 3, "e": 2, "n": 33, "m": 17}], ids=str)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_other_forms_of_kernels(kind: str, sizes: dict[str, int], compiled_folder: Path) -> None:
     of = compiled(OTHERS, compiled_folder)
     given = draw(of.KERNELS[kind], sizes, torch.float64, DEVICE).leaves

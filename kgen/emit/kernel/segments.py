@@ -5,14 +5,14 @@ made of the sums. Guaranteed: a position's places are added in the order of the 
 between runs; what does not vary along a walk is computed before it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kgen.emit.kernel.accesses import Accesses
 from kgen.emit.kernel.addresses import Addresses, count, read
 from kgen.emit.kernel.block import Block
 from kgen.emit.kernel.headers import header
 from kgen.emit.kernel.naming import Naming, stored
-from kgen.emit.kernel.rows import Accumulator, Section, SegmentText, Statement, Sweep, Walk
+from kgen.emit.kernel.rows import Accumulator, Found, Section, SegmentText, Statement, Sweep, Walk
 from kgen.emit.kernel.statements import Statements
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node, postorder
@@ -70,8 +70,9 @@ class Segments:
         return Accesses(Block(self.kernel, "segment", self.addresses, scattered), self.statements)
 
     def _before(self) -> Section:
-        """What walks read that is the same all along them."""
+        """What walks read that is the same all along them, and the positions that are the same."""
         return Section(
+            lookups=self._lookups(self.accesses, self.kernel.inputs, along=False),
             pointers=self.accesses.block.bases(self._read([*self.first, *self.last])),
             loads=self.accesses.loads(self.first, self._read(self.first)),
             statements=self.statements.computing(self.first),
@@ -85,6 +86,11 @@ class Segments:
             statements=self.statements.computing(self.last),
             stores=self.accesses.stores(self.kernel.stores),
         )
+
+    def _lookups(self, accesses: Accesses, tensors: Sequence[Tensor], along: bool) -> tuple[Found, ...]:
+        """The positions that tensors are read at by indices along the walk, or by others."""
+        chosen = [t for t in tensors if any((by.along in self.kernel.loop) == along for by in t.lookups)]
+        return tuple(f for moving in (False, True) for f in accesses.block.lookups(chosen, moving))
 
     def _read(self, nodes: Iterable[Node]) -> list[Tensor]:
         """The tensors that fields are loaded from."""
@@ -107,7 +113,7 @@ class Segments:
         along = [n for n in needed if n not in still]
         tensors = self._read(along)
         tile = Section(
-            lookups=accesses.block.lookups(tensors, moving=True),
+            lookups=self._lookups(accesses, tensors, along=True),
             pointers=accesses.block.bases(tensors),
             loads=accesses.loads(along, tensors),
             statements=self.statements.computing(along),
