@@ -1,8 +1,12 @@
 """Integers that are compared: masks against torch's own, whatever looks on, and what is refused."""
 
+import ast
 import itertools
+import operator
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 
@@ -64,6 +68,11 @@ def embedded(x: Tensor, table: Tensor, kind: Tensor) -> Tensor:
     return x * (one_hot(kind.clamp(0, len(table) - 1), len(table)).to(x) * known[:, None] @ table)
 
 
+def filled(label: Tensor, position: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    y = x.masked_fill(label <= 0, 0.5)
+    return y @ w * 0.125, y * y, y[:, position] * 3
+
+
 def parts(x: Tensor, y: Tensor, w: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     chosen = torch.where(((label == 1) | (label < 0))[:, None], torch.cat([x.sin(), y * y]), w[:, None])
     return chosen, (chosen * w[:, None])[label != 2].sum(0)
@@ -75,7 +84,7 @@ def statistics(x: Tensor, w: Tensor, label: Tensor) -> Tensor:
 
 
 BY_TORCH: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (attention, blocks, messages, pooled, embedded, parts, statistics)
+    f.__name__: f for f in (attention, blocks, messages, pooled, embedded, filled, parts, statistics)
 }
 
 
@@ -143,6 +152,94 @@ def test_the_page_on_bodies(compiled_folder: Path) -> None:
     same = given["document"][:, None] == given["document"][None]
     expected = scaled_dot_product_attention(given["q"], given["k"], given["v"], attn_mask=same.tril(), scale=1.0)
     torch.testing.assert_close(of.attention(**given), expected, rtol=1e-12, atol=1e-12)
+
+
+# conditions by chance
+
+LEAVES = ("iota(n)", "iota(m)", "row", "column", "both")
+FORMS = ("where({}, x, y)", "sum(where({}, x * y, 0), over=n)", "max(where({}, x, -9), over=m)", "({}) * x * x")
+
+
+def integer(random: Random, depth: int) -> str:
+    """An expression of integers; a number is never alone."""
+    match random.randrange(5) if depth else 4:
+        case 0:
+            return f"({integer(random, depth - 1)} {random.choice('+-*')} {integer(random, depth - 1)})"
+        case 1:
+            return f"({random.randint(-3, 3)} {random.choice('+-*')} {integer(random, depth - 1)})"
+        case 2:
+            return f"-{integer(random, depth - 1)}"
+    return random.choice(LEAVES)
+
+
+def condition(random: Random, depth: int) -> str:
+    operator = random.choice(("<", "<=", ">", ">=", "==", "!="))
+    match random.randrange(6) if depth else 5:
+        case 0 | 1:
+            return f"({condition(random, depth - 1)} {random.choice(('and', 'or'))} {condition(random, depth - 1)})"
+        case 2:
+            return f"(not {condition(random, depth - 1)})"
+        case 3:
+            return f"(x {operator} y)"
+    right = random.choice((str(random.randint(-2, 6)), integer(random, 1)))
+    return f"({integer(random, 2)} {operator} {right})"
+
+
+def evaluated(node: ast.expr, names: dict[str, Tensor]) -> Any:
+    """What a condition is, by torch."""
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name):
+            return names[name]
+        case ast.Call(args=[ast.Name(id=axis)]):
+            return names[f"iota {axis}"]
+        case ast.BoolOp(op=op, values=values):
+            join = torch.logical_and if isinstance(op, ast.And) else torch.logical_or
+            return reduce(join, [evaluated(value, names) for value in values])
+        case ast.UnaryOp(op=op, operand=operand):
+            x = evaluated(operand, names)
+            return -x if isinstance(op, ast.USub) else torch.logical_not(x)
+        case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]):
+            return SIGNS[type(op)](evaluated(left, names), evaluated(right, names))
+    raise AssertionError(ast.dump(node))
+
+
+SIGNS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_conditions_by_chance(seed: int, compiled_folder: Path) -> None:
+    random = Random(seed)
+    drawn = [condition(random, 3) for _ in range(8)]
+    forms = [FORMS[i % len(FORMS)] for i in range(len(drawn))]
+    body = ", ".join(form.format(text) for form, text in zip(forms, drawn))
+    inputs = 'x: "[n, m]", y: "[m]", row: "integer[n]", column: "integer[m]", both: "integer[n, m]"'
+    of = compiled(
+        f"kgen: 1\nname: chance\nkernels:\n  f:\n    inputs: {{{inputs}}}\n    body: |\n      return {body}\n",
+        compiled_folder,
+    )
+    given = draw(of, "f", {"n": 6, "m": 11})
+    x, y, row, column, both = given.values()
+    n, m = (torch.arange(count, device=DEVICE) for count in x.shape)
+    names = {"x": x, "y": y, "row": row[:, None], "column": column, "both": both, "iota n": n[:, None], "iota m": m}
+    leaves, found = [x.requires_grad_(), y.requires_grad_()], of.f(**given)
+    expected = []
+    for form, text in zip(forms, drawn):
+        chosen = torch.as_tensor(evaluated(ast.parse(text, mode="eval").body, names)).expand_as(x)
+        kinds = (x.where(chosen, y), (x * y * chosen).sum(0), x.masked_fill(~chosen, -9).amax(1), chosen * x * x)
+        expected.append(kinds[FORMS.index(form)])
+    torch.testing.assert_close(derivatives(found, leaves), derivatives(tuple(expected), leaves), rtol=1e-9, atol=1e-9)
 
 
 # who looks on
