@@ -24,6 +24,7 @@ from kgen.trace.values import Context, Indexed, Multivector, Named, Unknown, Val
 from kgen.wording import counted
 
 LARGEST = 10**38  # about the largest number of fp32
+LONGEST = 2**63 - 1  # the largest integer of 64 bits
 
 
 def trace(spec: Spec, kernel: Kernel, flags: dict[str, bool]) -> Graph:
@@ -145,10 +146,11 @@ class _Tracer:
             known[name] = self._named(name, self.expressions.tried(statement.value))
 
     def _check_constants(self, outputs: Sequence[Output]) -> None:
-        """Refuse what no float can hold: constants are exact until they are emitted."""
+        """Refuse what no float, or integer, can hold: constants are exact until they are emitted."""
         for node in postorder([f for output in outputs for f in output.fields]):
             if node.kind in ("Const", "Add") and _too_large(node):
-                raise KgenError("a constant is too large for a float", self.kernel.body_mark)
+                what = "an integer of 64 bits" if node.integer else "a float"
+                raise KgenError(f"a constant is too large for {what}", self.kernel.body_mark)
 
     def _named(self, name: str, value: Named) -> Named:
         if isinstance(value, Node):
@@ -185,9 +187,10 @@ class _Tracer:
 
 
 def _too_large(node: Node) -> bool:
-    """Whether a Const or an Add has a constant beyond LARGEST."""
+    """Whether a Const or an Add has a constant beyond what its numbers can be."""
     constants: tuple[Number, ...] = node.coefficients if node.kind == "Add" else (node.value,)
-    return any(not -LARGEST <= c <= LARGEST for c in constants)
+    most = LONGEST if node.integer else LARGEST
+    return any(not -most <= c <= most for c in constants)
 
 
 def _returned(body: Body) -> list[ast.expr]:

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+from handmade import one
 from modules import DEVICE, ROOT, agree, compiled, draw
 from pages import Page
 from torch import Tensor
 from torch.nn.functional import one_hot, scaled_dot_product_attention
 
+from kgen.errors import KgenError
 from kgen.spec.load import load
 from kgen.tools.comparison import launches
 from kgen.tools.problem import runtime
+from kgen.trace.trace import trace
 
 TEXT = (ROOT / "tests" / "specs" / "masks.yaml").read_text(encoding="utf-8")
 KINDS = [kernel.name for kernel in load("specs/masks.yaml", TEXT).kernels]
@@ -310,6 +313,12 @@ def test_a_wrong_shape(masks: ModuleType) -> None:
         masks.blocks(**given | {"document": given["document"][:4]})
     with pytest.raises(ValueError, match=r"blocks: document must have shape \(n,\), got \(5, 1\)"):
         masks.blocks(**given | {"document": given["document"][:, None]})
+
+
+def test_a_constant_of_more_than_64_bits() -> None:
+    spec = one((2, 0, 0), {"x": ["n"], "label": "integer[n]"}, f"return where(label * {2**62} * 4 == 1, x, 0)")
+    with pytest.raises(KgenError, match="a constant is too large for an integer of 64 bits"):
+        trace(spec, spec.kernels[0], {})
 
 
 def test_real_numbers_are_no_label_and_labels_no_real_numbers(masks: ModuleType) -> None:
