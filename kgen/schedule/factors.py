@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
 from kgen.graph.node import Names, postorder
+from kgen.graph.tensor import INDEX
 from kgen.schedule.fusion import Fusion
 from kgen.schedule.memory_order import ways
 from kgen.schedule.products import Contraction, Factor, Operand, Pairing, Way
@@ -51,6 +52,22 @@ def operands(
 def lies(store: Store, factor: Factor) -> bool:
     """Whether a factor is stored already."""
     return store.there(plainest(store, factor)) is not None
+
+
+def why_copied(store: Store, factor: Factor, operand: Operand) -> str:
+    """Why fields that are in memory were stored once more as a factor; empty for what is computed, or lies there."""
+    fields = plainest(store, factor).fields
+    tensors = store.read(fields)
+    if any(f.kind != "Input" for f in fields) or operand.tensor.memory in {t.memory for t in tensors}:
+        return ""
+    names = ", ".join(dict.fromkeys(t.memory for t in tensors if t.dtype != INDEX))
+    if any(t.lookups for t in tensors):
+        return f"{names} copied: rows are read where an index says"
+    if any(t.interleaved for t in tensors):
+        return f"{names} copied: components are adjacent in memory, and no axis of a matrix of one is contiguous"
+    if len(set(fields)) < len(fields):
+        return f"{names} copied: repeated, so that all that it is multiplied with is one batch"
+    return f"{names} copied: other components lie between those of one product"
 
 
 def plainest(store: Store, factor: Factor) -> Factor:

@@ -10,6 +10,7 @@ contracted axis (path, feature); nothing is computed for one path alone.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -35,6 +36,27 @@ def levels(nodes: Iterable[Node]) -> list[list[Node]]:
             found[depth[node]] = [*found[depth[node]], node]
             depth[node] += 1
     return found
+
+
+def one_name_each(builder: Builder, axes: Sequence[str], dots: Sequence[Node]) -> list[Node]:
+    """Dots without those that are others under other names of axes, whose results are read in their place.
+
+    The one stays whose axes most others have, then the earliest ones: under one name they are one product.
+    """
+    beside = Counter((dot.axes, dot.over) for dot in dots)
+    groups = list[list[Node]]()
+    for dot in dots:
+        twins = {builder.rename([dot], names)[0] for names in builder.exchanges}
+        group = next((group for group in groups if not twins.isdisjoint(group)), None)
+        if group is None:
+            groups.append([dot])
+        else:
+            group.append(dot)
+
+    def rank(dot: Node) -> tuple[int, list[int]]:
+        return -beside[dot.axes, dot.over], sorted(map(axes.index, dot.axes))
+
+    return [min(group, key=rank) for group in groups]
 
 
 def contractions(

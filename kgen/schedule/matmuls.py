@@ -12,9 +12,9 @@ from kgen.graph.node import Node, Term, holds_dot, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.batching import alike, apart, joined
 from kgen.schedule.draft import Draft, Step
-from kgen.schedule.factors import lies, operands, plainest
+from kgen.schedule.factors import lies, operands, plainest, why_copied
 from kgen.schedule.fusion import Fusion, fusion, rides, splits
-from kgen.schedule.grouping import contractions, levels
+from kgen.schedule.grouping import contractions, levels, one_name_each
 from kgen.schedule.intermediates import as_outputs, store_between, substituted, under_all_names
 from kgen.schedule.kernels import arithmetic, contract_kernel
 from kgen.schedule.placement import Summed, summed, targets
@@ -79,7 +79,7 @@ class _Level:
 
     def add(self, dots: Sequence[Node]) -> list[Output]:
         """Steps that make the Dots; gives the results that are left."""
-        distinct = self._distinct(dots)
+        distinct = one_name_each(self.builder, self.graph.axes, dots)
         sums = apart(self.builder, self.graph.axes, distinct)
         self.saved |= {part for dot in self.saved & sums.keys() for _, part in sums[dot]}
         choice, early = self._choose(distinct, sums)
@@ -90,15 +90,6 @@ class _Level:
         saved = self.draft.saved
         self.draft.saved = dict(zip(saved, self.builder.substitute(list(saved.values()), table)))
         return substituted(self.builder, self.outputs, table)
-
-    def _distinct(self, dots: Sequence[Node]) -> list[Node]:
-        """The Dots without those that are others under other names of axes, whose results are read in their place."""
-        chosen, twins = list[Node](), set[Node]()
-        for dot in dots:
-            if dot not in twins:
-                chosen.append(dot)
-                twins |= {self.builder.rename([dot], names)[0] for names in self.builder.exchanges}
-        return chosen
 
     # what is decided
 
@@ -275,8 +266,10 @@ def product(
     sides = [f"{n} fields by {' '.join(axes)}" for n, axes in ((rows, c.shape.rows), (columns, c.shape.columns))]
     note = f"{c.batch} at once: " if c.batch > 1 else ""
     note += f"rows {sides[0]}, columns {sides[1]}; contracts {contracted} fields by {' '.join(c.shape.contracted)}"
-    orders = (f"{side}: {operand.way.value}" for side, operand in (("left", left), ("right", right)))
-    notes = (note, *orders, *why, *arithmetic(draft))
+    factors = (("left", c.left, left), ("right", c.right, right))
+    orders = (f"{side}: {operand.way.value}" for side, _, operand in factors)
+    copies = filter(None, (why_copied(draft.store, factor, operand) for _, factor, operand in factors))
+    notes = (note, *orders, *copies, *why, *arithmetic(draft))
     parted = splits(c, draft.graph.axes)
     name, precision = target.tensor.name, draft.graph.precision
     return Product(name, c.shape, c.counts, left, right, target, notes, c.batch, added, precision, parted)

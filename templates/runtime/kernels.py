@@ -128,6 +128,18 @@ def _jit_total(partial_ptr, total_ptr, slots, count, SLOTS: tl.constexpr, BLOCK:
     _total(partial_ptr, total_ptr, tl.program_id(0), slots, count, SLOTS, BLOCK, REAL)
 
 
+@triton.jit(do_not_specialize=["parts"])
+def _jit_parts(part_ptr, total_ptr, parts, count, BLOCK: tl.constexpr, REAL: tl.constexpr):
+    # Adds the parts of each of a batch, (batch, parts, count), one after the other: there are few of them.
+    tiles = tl.cdiv(count, BLOCK)
+    of, element = (tl.program_id(0) // tiles).to(tl.int64), tl.program_id(0) % tiles * BLOCK + tl.arange(0, BLOCK)
+    part_row, mask = part_ptr + of * parts * count, element < count
+    total = tl.load(part_row + element, mask=mask, other=0.0).to(REAL)
+    for part in range(1, parts):
+        total += tl.load(part_row + tl.cast(part, tl.int64) * count + element, mask=mask, other=0.0)
+    tl.store(total_ptr + of * count + element, total, mask=mask)
+
+
 @triton.jit(do_not_specialize=[f"slots_{i}" for i in range(8)])
 def _jit_totals(
     partial_ptr_0,

@@ -9,7 +9,7 @@ import torch
 import triton.language as tl
 
 from .device import INTERPRETED, multiprocessors
-from .kernels import _jit_total, _jit_totals
+from .kernels import _jit_parts, _jit_total, _jit_totals
 from .operators import PLAIN
 
 TRITON = {torch.float32: tl.float32, torch.float64: tl.float64}
@@ -113,6 +113,16 @@ def total(partial: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
     if some(count):
         grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
         launch(_jit_total, grid, (partial, result), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
+    return result
+
+
+def joined(parts: torch.Tensor) -> torch.Tensor:
+    """The sum of few parts of each of a batch of matrices, (batch, parts, rows, columns), always in the same order."""
+    batch, slots, rows, columns = parts.shape
+    result, count = parts.new_empty((batch, rows, columns)), rows * columns
+    if some(result.numel()):
+        grid = (batch * -(-count // 1024), 1, 1)
+        launch(_jit_parts, grid, (parts, result), (slots, count), {"num_warps": 4}, parts.dtype, 1024)
     return result
 
 

@@ -92,7 +92,7 @@ def in_parts(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     if parts == 1:
         return product(a, b)
     left, right = (x.view(batch * parts, along // parts, x.shape[-1]) for x in (a.mT, b))
-    return product(left.mT, right).view(batch, parts, rows, columns).sum(1)
+    return launch.joined(product(left.mT, right).view(batch, parts, rows, columns))
 
 
 # in a spec's own precision

@@ -115,6 +115,31 @@ def test_what_lies_in_memory_is_read_there() -> None:
         assert [f.component for f in weights.fields] == [0, 1, 1, 2]
 
 
+def test_products_under_two_names() -> None:
+    """The scalar of h is first read along k, and along m as its other components are: all are one batch."""
+    inputs = {"x": "multivector", "w": "weights(x)[n, m]", "v": "weights(x)[k, m]"}
+    body = "h = mv_linear(x, w)\nreturn h * mv_linear(rename(h.e * e1, axis=m, to=k), v)"
+    forward, _ = programs(inputs, body, (2, 0, 0))
+    assert [(p.batch, p.shape.columns) for p in forward.products] == [(4, ("m",)), (1, ("m",))]
+
+
+def test_why_copied() -> None:
+    """Of factors that are in memory, and are stored once more; not of what is computed, or is read as it lies."""
+    inputs: dict[str, str | list[str]] = {"x": "multivector", "w": "weights(x)[n, m]", "v": ["b", "n"]}
+
+    def copies(body: str, memory: str = "blade b n", **more: list[str]) -> set[str]:
+        spec = one((2, 0, 0), inputs | more, body, memory=memory)
+        (forward,) = schedule(trace(spec, spec.kernels[0], {}), tuple(inputs | more), order=0)
+        return {note for p in forward.products for note in p.notes if " copied: " in note}
+
+    beside = "copied: components are adjacent in memory, and no axis of a matrix of one is contiguous"
+    repeated = "w copied: repeated, so that all that it is multiplied with is one batch"
+    assert copies("return mv_linear(x, w)") == {repeated}
+    assert copies("return dot(v, u, over=n)", u=["n", "m"]) == set()
+    assert copies("return mv_linear(x, w)", "... n blade") == {f"x {beside}", repeated}
+    assert copies("return mv_linear(x * x, w)") == {repeated}
+
+
 def test_products_that_are_not_done_at_once() -> None:
     """Of different factors, of several pairs, or of factors that do not lie in their order."""
     inputs = {"x": ["b", "n"], "y": ["b", "n"], "v": ["n", "m"], "w": ["n", "m"]}
