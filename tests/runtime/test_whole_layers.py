@@ -1,13 +1,9 @@
 """What a layer does on a device, from its inputs to its gradients: kernels of ours, and products of matrices."""
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from variants import DEVICE, LAUNCHES, Variant, generated, variants_of
+from seen import seeing
+from variants import DEVICE, LAUNCHES, generated, variants_of
 
 from kgen.tools.problem import draw, load_module, runtime
 
@@ -33,37 +29,6 @@ pytestmark = [
 ]
 
 
-class Seen(TorchDispatchMode):
-    """Notes torch's operators by name, and launches in their place."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.found = list[str]()
-        self.launching = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not self.launching:  # Triton's interpreter calls torch's operators inside
-            self.found.append(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-@contextlib.contextmanager
-def seeing(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What runs in the context, in order: torch's operators, and our kernels, whose names start with an underscore."""
-    place, seen = runtime(variant.of, "launch"), Seen()
-    launched = place.launch
-
-    def launch(kernel: Any, *arguments: Any) -> None:
-        seen.found.append(kernel.__name__)
-        seen.launching = True
-        launched(kernel, *arguments)
-        seen.launching = False
-
-    with monkeypatch.context() as patch, seen:
-        patch.setattr(place, "launch", launch)
-        yield seen.found
-
-
 @pytest.mark.parametrize(
     ("package", "layer", "products", "added", "dtype"),
     [*((*row, torch.float32) for row in LAYERS), (*LAYERS[0], torch.bfloat16)],
@@ -84,12 +49,12 @@ def test_only_kernels_and_products(
     monkeypatch.setattr(runtime(variant.of, "matmul"), "multiprocessors", lambda _: 1000)
     sizes = {"b": ROWS, "n": 3, "m": 2, "k": 3}
     inputs = tuple(x.detach() for x in draw(variant.of.KERNELS[layer], sizes, dtype, DEVICE).leaves)
-    with seeing(variant, monkeypatch) as forward:
+    with seeing(variant.of) as forward:
         results = operator.run(*inputs, *numbers)
     known = (*inputs, *numbers, *results)
     caches = [known[i] for i in operator.kept]
     cotangents = [torch.ones_like(x) for x in results[: len(operator.outputs)]]
-    with seeing(variant, monkeypatch) as backward:
+    with seeing(variant.of) as backward:
         grads = operator.gradient.run(*inputs, *cotangents, *caches, *numbers, *[True] * len(operator.grads))
     assert not any(x is None for x in grads)
     for found in (forward, backward):
