@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kgen.tools.problem import draw
+from kgen.tools.problem import draw, runtime
 
 pytest.importorskip("triton")
 from modules import DEVICE, ROOT, compiled
@@ -201,3 +201,14 @@ def test_a_known_size_keeps_its_launch(loaded: Any) -> None:
                 dynamic(y, 1 + axis)
             function(x.detach(), y.detach(), weight.detach())
         assert launched == ["_fused_gelu_sgp_norm_with_normalize_kernel"]
+
+
+def test_parts_of_known_rows(loaded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that a compiler knows are shared out as in eager mode, and a kernel of the graph adds the parts."""
+    of, kernels = loaded(ROOT / "generated" / "vga2d")
+    monkeypatch.setattr(runtime(of, "matmul"), "multiprocessors", lambda _: 1000)
+    inputs = draw(of.KERNELS["mv_linear"], {"b": 2048, "n": 3, "m": 2}, torch.float64, DEVICE).leaves
+    with traced(kernels) as (backend, launched, _):
+        found = first(of.mv_linear, functools.partial(torch.compile, backend=backend, fullgraph=True))(*inputs)
+    close(found, first(of.mv_linear_reference, lambda function: function)(*inputs), 1e-9)
+    assert launched.count("_jit_parts") == 1
