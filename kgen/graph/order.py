@@ -71,11 +71,13 @@ class Order:
         for node in postorder(roots, barred):
             args = node.args if node not in barred else ()
             below[node] = frozenset().union(*({a} if a in named else below[a] for a in args))
-        results = {*roots, *named}
+        results = set(roots)
 
         def needed(node: Node) -> Sequence[Node]:
             read = () if node in barred else self.arguments(node)
-            return [*sorted(below[node], key=self.place.__getitem__), *read] if node in results else read
+            if node not in results and node not in named:
+                return read
+            return [*sorted(below[node], key=self.place.__getitem__), *read]
 
         return list(walk(roots, needed))
 

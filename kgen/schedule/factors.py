@@ -73,10 +73,16 @@ def why_copied(store: Store, factor: Factor, operand: Operand) -> str:
 def plainest(store: Store, factor: Factor) -> Factor:
     """The factor under the names of axes that fewest of its inputs have to be renamed for, the inner one last."""
     forms = [factor, *(_renamed(store.builder, factor, names) for names in store.builder.exchanges)]
-    form = min(forms, key=lambda form: sum(bool(t.source) for t in store.read(postorder(form.fields))))
+    form = min(forms, key=lambda form: _renamed_inputs(store, form))
     if form.turned and form.turned.dims[-1] == _last_axis(store, form):
         return replace(form.turned, turned=replace(form, turned=None))
     return form
+
+
+def _renamed_inputs(store: Store, factor: Factor) -> int:
+    """How many tensors are read for a factor under other names of their axes."""
+    names = {n.tensor for n in postorder(factor.fields) if n.kind == "Input"}
+    return sum(bool(t and t.source) for t in map(store.tensor, names))
 
 
 def _operand(store: Store, factor: Factor, there: Operand | None, way: Way, fresh: list[Output]) -> Operand:

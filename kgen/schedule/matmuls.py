@@ -15,7 +15,7 @@ from kgen.schedule.draft import Draft, Step
 from kgen.schedule.factors import lies, operands, plainest, why_copied
 from kgen.schedule.fusion import Fusion, fusion, rides, splits
 from kgen.schedule.grouping import contractions, levels, one_name_each
-from kgen.schedule.intermediates import as_outputs, store_between, substituted, under_all_names
+from kgen.schedule.intermediates import as_outputs, regroup, store_between, substituted, under_all_names
 from kgen.schedule.kernels import arithmetic, contract_kernel
 from kgen.schedule.placement import Summed, summed, targets
 from kgen.schedule.products import MATRIX, Contraction, Grid, Operand, Pairing, Product
@@ -88,8 +88,9 @@ class _Level:
         table.pop(self.builder.zero, None)
         table = under_all_names(self.builder, table | self.residuals)
         saved = self.draft.saved
-        self.draft.saved = dict(zip(saved, self.builder.substitute(list(saved.values()), table)))
-        return substituted(self.builder, self.outputs, table)
+        done = self.builder.substitute([*saved.values(), *(f for o in self.outputs for f in o.fields)], table)
+        self.draft.saved = dict(zip(saved, done))
+        return list(regroup(self.outputs, done[len(saved) :])[0])
 
     # what is decided
 
@@ -157,6 +158,8 @@ class _Level:
         memory of both, and if their factors, where they lie in memory, and the results that they are lie one after the
         other, too.
         """
+        if len({(c.shape, c.counts) for c in fusions}) == len(fusions):
+            return dict(fusions)
         found = dict[Contraction, Contraction]()
         below = {o.tensor.name: set(postorder(o.fields)) for o in self.outputs if o.tensor.name.startswith("grad_")}
 

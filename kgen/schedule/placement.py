@@ -4,7 +4,7 @@ In: products, results, tensors. Out: the `Operand`s that products write or read,
 or adjacent components of one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.graph.builder import Builder
@@ -44,9 +44,9 @@ def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output
     for output in outputs:
         own = [_product_in(f, dots) for f in output.fields]
         rest = [x for f, dot in zip(output.fields, own) if dot for _, x in f.terms if x is not dot]
-        read = postorder([*rest, *(f for o in outputs if o is not output for f in o.fields)])
         if None in own or holds_dot(rest):
             continue
+        read = postorder([*rest, *(f for o in outputs if o is not output for f in o.fields)])
         twins = {twin for names in ({}, *b.exchanges) for twin in b.rename([dot for dot in own if dot], names)}
         if twins.isdisjoint(read):
             left = (b.linear((c, x) for c, x in f.terms if x is not dot) for f, dot in zip(output.fields, own))
@@ -86,16 +86,19 @@ def _rows(c: Contraction) -> Dims:
 # factors that are stored already
 
 
-def stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
-    """A tensor, or adjacent components at its front, that holds a factor as it is, in either order."""
+def stored(factor: Factor, tensors: Callable[[str], Tensor | None]) -> Operand | None:
+    """A tensor, or adjacent components at its front, that holds a factor as it is, in either order.
+
+    `tensors` gives those that there are by their names.
+    """
     return _stored(factor, tensors) or (_stored(factor.turned, tensors) if factor.turned else None)
 
 
-def _stored(factor: Factor, tensors: Sequence[Tensor]) -> Operand | None:
+def _stored(factor: Factor, tensors: Callable[[str], Tensor | None]) -> Operand | None:
     first = factor.fields[0]
     if any(x.kind != "Input" for x in factor.fields):
         return None
-    tensor = next((t for t in tensors if t.name == first.tensor), None)
+    tensor = tensors(first.tensor)
     if tensor is None or tensor.lookups or any(x.tensor != tensor.name for x in factor.fields):
         return None
     numbers = [x.component for x in factor.fields]

@@ -28,16 +28,16 @@ def purposes(
     steps: Sequence[Kernel | Product], program: str, results: Iterable[str], alternatives: dict[str, str]
 ) -> dict[str, str]:
     """The names of a program's kernels, by their preliminary ones. `alternatives` compute of the inputs again."""
-    own, found = set(results), dict[str, str]()
+    own, found, taken = set(results), dict[str, str](), set[str]()
     every = [step for step in steps if isinstance(step, Kernel) and step.name not in alternatives.values()]
     for kernel in every:
-        name = program if len(every) == 1 else _free(f"{program}_{_purpose(kernel, own)}", found)
+        name = _free(program, taken) if len(every) == 1 else _free(f"{program}_{_purpose(kernel, own)}", taken)
         found[kernel.name] = name
         if kernel.name in alternatives:
-            found[alternatives[kernel.name]] = _free(f"{name}_of_inputs", found)
+            found[alternatives[kernel.name]] = _free(f"{name}_of_inputs", taken)
         for step in kernel.otherwise:
             if isinstance(step, Kernel):
-                found[step.name] = _free(f"{name}_library_{_purpose(step, own)}", found)
+                found[step.name] = _free(f"{name}_library_{_purpose(step, own)}", taken)
     return found
 
 
@@ -68,10 +68,12 @@ def _plain(name: str) -> str:
     return re.sub("_+", "_", name).strip("_")
 
 
-def _free(name: str, taken: dict[str, str]) -> str:
-    """The name, numbered where it or one of its rows would have that of another."""
-    known = {row for other in taken.values() for row in _rows(other)}
-    return next(wish for wish in chain([name], (f"{name}_{i}" for i in count(2))) if known.isdisjoint(_rows(wish)))
+def _free(name: str, taken: set[str]) -> str:
+    """The name, numbered where it or one of its rows would have that of another; its rows are taken from then on."""
+    wishes = chain([name], (f"{name}_{i}" for i in count(2)))
+    found = next(wish for wish in wishes if taken.isdisjoint(_rows(wish)))
+    taken.update(_rows(found))
+    return found
 
 
 def _rows(kernel: str) -> tuple[str, ...]:

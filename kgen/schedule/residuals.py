@@ -4,11 +4,12 @@ In: the Dots of a level, results that store their factors, results that are stil
 that are stored beside the factors. Else each layer would be made anew of the products of all layers before it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
+from kgen.graph.tensor import Tensor
 from kgen.schedule.intermediates import under_all_names
 from kgen.schedule.products import MATRIX
 from kgen.schedule.store import Store
@@ -25,16 +26,15 @@ def read_again(
     later = postorder((f for o in outputs for f in o.fields), stop=products)
     # what products alone read stays as it is: their factors lie together
     read = {a for n in later if n not in below and n.kind != "Dot" for a in n.args}
-    again = _under_all_names(store.builder, read & below)
-    return [n for n in order if n in again and n.args and not n.reduced and _made_of(store, n) > FEW]
+    again, known = _under_all_names(store.builder, read & below), store.visible
+    return [n for n in order if n in again and n.args and not n.reduced and _made_of(known, n) > FEW]
 
 
 def _under_all_names(b: Builder, fields: Iterable[Node]) -> set[Node]:
     return set(under_all_names(b, {f: f for f in sorted(fields, key=lambda f: f.id)}))
 
 
-def _made_of(store: Store, field: Node) -> int:
-    """How many results of products are read for a field."""
-    known = store.visible
+def _made_of(known: Mapping[str, Tensor], field: Node) -> int:
+    """How many results of products are read for a field, of tensors by their names."""
     names = {n.tensor for n in postorder([field]) if n.kind == "Input" and n.tensor in known}
     return sum(known[name].dtype == MATRIX for name in names)

@@ -6,6 +6,7 @@ that some fields read. Guaranteed: a name is given once in a program, in a trial
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node
@@ -25,27 +26,30 @@ class Store:
         self.tensors = {t.name: t for t in graph.inputs}
         self.known: dict[Node, Node] = {}  # fields that kernels have stored for others, as inputs
         self._factors: dict[tuple[object, ...], Tensor] = {}  # of products, by fields, memory order and split
-        self._names = set(self.tensors)  # shared with trials
+        self._taken = set[str]()  # names, and what these begin with: shared with trials
+        self.reserve(self.tensors)
 
     def trial(self) -> "Store":
         """The same table, for steps that may be thrown away; the names that they take stay theirs."""
         copy = Store(self.graph)
         copy.tensors, copy.known, copy._factors = dict(self.tensors), dict(self.known), dict(self._factors)
-        copy._names = self._names
+        copy._taken = self._taken
         return copy
 
     # names
 
     def reserve(self, names: Iterable[str]) -> None:
         """Keep names for tensors that are not there yet."""
-        self._names.update(names)
+        for name in names:
+            parts = name.split("_")
+            self._taken.update("_".join(parts[:end]) for end in range(1, len(parts) + 1))
 
     def numbered(self, role: str, fields: Sequence[Node] = (), what: str = "") -> str:
         """A name for the next tensor of a role, by the variable that it holds or `what`, numbered where it is taken."""
         variable = held(self.builder, fields) or what
         end = f"_{variable}" if variable else ""
-        wishes = (f"{role}{i if i > 1 else ''}{end}" for i in range(1, len(self._names) + 2))
-        return next(name for name in wishes if not any(f"{t}_".startswith(f"{name}_") for t in self._names))
+        wishes = (f"{role}{i if i > 1 else ''}{end}" for i in count(1))
+        return next(name for name in wishes if name not in self._taken)
 
     def labels(self, fields: Sequence[Node]) -> tuple[str, ...]:
         """Labels for fields that are the components of a tensor."""
@@ -56,7 +60,7 @@ class Store:
     def add(self, tensor: Tensor) -> Tensor:
         """Make a tensor known."""
         self.tensors[tensor.name] = self.builder.declare(tensor)
-        self._names.add(tensor.name)
+        self.reserve([tensor.name])
         return tensor
 
     @property
@@ -65,11 +69,17 @@ class Store:
         others = {name: t for name, t in self.builder.tensors.items() if t.source in self.tensors}
         return self.tensors | others
 
+    def tensor(self, name: str) -> Tensor | None:
+        """What has been stored under a name, or what is the same under other names of its axes."""
+        other = self.builder.tensors.get(name)
+        return other if other and other.source in self.tensors else self.tensors.get(name)
+
     def read(self, nodes: Iterable[Node]) -> tuple[Tensor, ...]:
         """The tensors that fields are read from, and the indices that say where."""
         used = {n.tensor for n in nodes if n.kind == "Input"}
-        used |= {lookup.tensor for name, t in self.visible.items() if name in used for lookup in t.lookups}
-        return tuple(t for name, t in self.visible.items() if name in used)
+        visible = self.visible
+        used |= {lookup.tensor for name in used if name in visible for lookup in visible[name].lookups}
+        return tuple(t for name, t in visible.items() if name in used)
 
     def looked_up(self, name: str, by: Lookup) -> Tensor:
         """A tensor that is read where an index says."""
@@ -108,7 +118,7 @@ class Store:
         """Where a factor is already, in an order that no launcher chooses."""
         tensor = self._factors.get((factor.fields, factor.dims, 0, False))
         made = Operand(tensor, factor.transposed) if tensor else None
-        return stored(factor, list(self.visible.values())) or made
+        return stored(factor, self.tensor) or made
 
     def factor(self, factor: Factor, way: Way) -> tuple[Operand, bool]:
         """A factor that is not there, as a product reads it; and whether it is still to be stored."""

@@ -22,6 +22,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kgen.errors import KgenError, KgenErrors, Mark
 from kgen.spec import terms
@@ -74,6 +75,7 @@ def examined(kernel: Kernel) -> Body:
     return Body(walked, wrong, [KgenError(what, mark, hint) for mark, what, hint in errors])
 
 
+@lru_cache  # asked for once for each input
 def joined_axes(kernel: Kernel) -> tuple[str, ...]:
     """The axes that the body makes of others by `cat`, in order."""
     calls = [node for node in ast.walk(examined(kernel).tree) if isinstance(node, ast.Call)]

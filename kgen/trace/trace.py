@@ -71,7 +71,8 @@ def private(kernel: Kernel) -> dict[str, str]:
 
 def private_grads(kernel: Kernel) -> tuple[str, ...]:
     """What graphs call the differentiable inputs."""
-    return tuple(private(kernel)[name] for name in kernel.grads)
+    names = private(kernel)
+    return tuple(names[name] for name in kernel.grads)
 
 
 def equivariance(spec: Spec, kernel: Kernel) -> str | None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from kgen.graph.cost import operations
 from kgen.graph.node import Node, postorder
-from kgen.schedule.program import Kernel, Program
+from kgen.graph.tensor import Lookup
+from kgen.schedule.program import Program
 
 Count = tuple[int, tuple[str, ...]]  # operations at each point of these axes
 
@@ -38,7 +39,8 @@ def flops(program: Program) -> tuple[Count, ...]:
     for kernel in program.kernels:
         if kernel.name in replaced:
             continue
-        found = [(operations(n), _repeated(kernel, n)) for n in kernel.nodes]
+        segments = kernel.segments
+        found = [(operations(n), _repeated(segments, n)) for n in kernel.nodes]
         folded = [node for fold in kernel.folds for node in fold.fields if node.kind != "Dot"]
         found += [((0, 1, 0), node.axes) for node in folded if node.axes]
         for parts, axes in found:
@@ -52,10 +54,10 @@ def flops(program: Program) -> tuple[Count, ...]:
     return tuple((count, tuple(map(str, program.graph.extents(along)))) for count, along in ordered)
 
 
-def _repeated(kernel: Kernel, node: Node) -> frozenset[str]:
+def _repeated(segments: Sequence[Lookup], node: Node) -> frozenset[str]:
     """The axes along which a field is computed; of an index's places each has one position."""
     along = node.read_along.union(*(a.axes for a in node.args))
-    return along - {by.into for by in kernel.segments if by.along in along}
+    return along - {by.into for by in segments if by.along in along}
 
 
 def _ordered(counts: dict[tuple[str, ...], int], axes: Sequence[str]) -> tuple[Count, ...]:
