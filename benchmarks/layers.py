@@ -28,6 +28,7 @@ messages = load_file(Path(__file__).with_name("messages.py"), "benchmarks.messag
 BLOCKS: tuple[tuple[str, tuple[int, ...], int, int], ...] = (  # package, metric, rows, channels
     ("cgenn3d", (1, 1, 1), 8192, 28),
     ("cgenn_sta", (1, -1, -1, -1), 8192, 32),
+    ("cgenn5d", (1, 1, 1, 1, 1), 1024, 32),
 )
 PARAMETERS = (  # of theirs, in the order of the arguments of ours
     "0.weight",

@@ -51,11 +51,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
 
 
+SLOW_PROOFS = ("test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over more blades."""
     for item in items:
-        if item.path.parent.parent.name == "generated" and item.path.stem in ("test_cgenn_sta", "test_gcan_pga3d"):
+        if item.path.parent.parent.name == "generated" and item.path.stem in SLOW_PROOFS:
             item.add_marker(pytest.mark.slow)
 
 

@@ -1,8 +1,8 @@
 """Generated layers in the place of CGENN's, in a model as it stands.
 
 In: a model of the authors' code, https://github.com/DavidRuhe/clifford-group-equivariant-neural-networks, built and
-perhaps trained. Out: the same model, whose layers are those of `generated/cgenn2d`, `cgenn3d` and
-`cgenn_sta` with the same parameters under the same names: its state dicts load as before.
+perhaps trained. Out: the same model, whose layers are those of `generated/cgenn2d`, `cgenn3d`, `cgenn_sta` and
+`cgenn5d` with the same parameters under the same names: its state dicts load as before.
 """
 
 import sys
@@ -14,9 +14,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # for `generated`, which is 
 
 from torch import nn
 
-from generated import cgenn2d, cgenn3d, cgenn_sta
+from generated import cgenn2d, cgenn3d, cgenn5d, cgenn_sta
 
-PACKAGES = {(1, 1): cgenn2d, (1, 1, 1): cgenn3d, (1, -1, -1, -1): cgenn_sta}  # by the metric
+PACKAGES = {  # by the metric
+    (1, 1): cgenn2d,
+    (1, 1, 1): cgenn3d,
+    (1, 1, 1, 1, 1): cgenn5d,
+    (1, -1, -1, -1): cgenn_sta,
+}
 BLOCK = ["MVLinear", "MVSiLU", "SteerableGeometricProductLayer", "MVLayerNorm"]  # a sequence that is one function here
 LAYERS = ("CEMLPBlock", *BLOCK, "FullyConnectedSteerableGeometricProductLayer", "NormalizationLayer")
 

@@ -36,6 +36,7 @@ from kgen.schedule.intermediates import (
     Stored,
     along,
     as_outputs,
+    depends,
     frontier_of,
     regroup,
     store_between,
@@ -45,6 +46,7 @@ from kgen.schedule.maxima import compared, exactly, rounded
 from kgen.schedule.narrow import Unfit, narrow
 from kgen.schedule.planner import plan
 from kgen.schedule.program import Program
+from kgen.schedule.recomputing import dear
 
 
 def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Program, ...]:
@@ -260,8 +262,15 @@ def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:
     folds = {n for n in order if n.is_reduction and set(n.over) & outer}
     passes = {a for n in order for a in n.args if a in folds} | set(frontier_of(roots, inner))
     maxima = compared(differentiate(graph, grads).roots) if any(n.kind == "Max" for n in order) else []
-    again, stored = {n for n in maxima if rounded([n])}, set(rounded(maxima))
+    again, stored = {n for n in maxima if rounded([n])}, {*rounded(maxima), *_dear(graph, inner)}
     return [n for n in order if n in passes - again or n in stored or n.kind in ("Dot", "Segment")]
+
+
+def _dear(graph: Graph, inner: str) -> list[Node]:
+    """Fields along all axes that are reduced along rows, and that cost more than to store them and load them again."""
+    reduced = postorder(a for n in depends(graph.roots, {inner}) if n.is_reduction for a in n.args)
+    axes = {frozenset(o.tensor.axes) for o in graph.outputs}
+    return [n for n in dear(graph.roots) if n in reduced and n.axes in axes and n not in graph.roots]
 
 
 def _innermost(graph: Graph, order: Sequence[Node]) -> str:

@@ -21,9 +21,11 @@ from kgen.schedule.intermediates import (
 )
 from kgen.schedule.kernels import kernel
 from kgen.schedule.outer_reductions import Part, parts, stripped
-from kgen.schedule.program import Fold
+from kgen.schedule.program import WORKSPACE, Fold
+from kgen.schedule.recomputing import dear
 from kgen.schedule.registers import overflows
 
+STORED_FIRST = "apart from the row reductions over what it stores: they read it, for it takes longer to compute again"
 WHOLE_ROWS = "goes over whole rows"  # begins the note on kernels of which each form says how
 
 Folded = tuple[Output, list[Part]]  # a result, and its components as outer reductions
@@ -101,11 +103,37 @@ class _Stage:
             self._fold_kernels(plain, folds)
             return
         note = f"{WHOLE_ROWS}, because a reduction over {self.inner} is used at once"
+        if rows:
+            plain, rows = self._dear_apart(plain, rows)
         for group in self._by_domain(plain):
             if any(n in rows for o in group for n in o.fields):
                 self._add("row", [*group, *self._shared_frontier(group)], [], note)
             else:
                 self._map_kernels(group)
+
+    def _dear_apart(self, plain: list[Output], rows: set[Node]) -> tuple[list[Output], set[Node]]:
+        """Compute sums of many terms outside of row kernels: before what reduces them, after what they are made of."""
+        plain = self._read_where_stored(plain, rows)
+        rows = self._rows(plain)
+        if not rows.isdisjoint(dear([f for o in plain for f in o.fields])):
+            plain, _ = self._cut(plain, [], rows)
+        return plain, self._rows(plain)
+
+    def _rows(self, outputs: Sequence[Output]) -> set[Node]:
+        """The fields that need a reduction over the inner axis."""
+        return depends([f for o in outputs for f in o.fields], {self.inner})
+
+    def _read_where_stored(self, plain: list[Output], rows: set[Node]) -> list[Output]:
+        """Store first what is stored anyway, takes long to compute, and is reduced along rows; gives what is left."""
+        b, costly = self.draft.builder, set(dear([f for o in plain for f in o.fields]))
+        below = set(postorder(a for n in rows if n.is_reduction for a in n.args))
+        whole = [o for o in plain if o.tensor.dtype == WORKSPACE and rows.isdisjoint(o.fields)]
+        first = [o for o in whole if not below.isdisjoint(costly.intersection(o.fields))]
+        for output in first:
+            self._add("map", [output], [], STORED_FIRST)
+        places = {f: (o.tensor, i) for o in first for i, f in enumerate(o.fields)}
+        table = self.draft.store.remember([o.tensor for o in first], places)
+        return substituted(b, [o for o in plain if o not in first], table)
 
     def _cut(self, plain: list[Output], folds: list[Folded], rows: set[Node]) -> tuple[list[Output], list[Folded]]:
         """Store the row statistics in a row kernel; what remains reads them."""
@@ -116,7 +144,10 @@ class _Stage:
         frontier = frontier_of(roots, self.inner)
         frontier += [f for f in dict.fromkeys(roots) if f in rows and self.inner not in f.axes and f not in frontier]
         tensors, where = store_between(self.draft.graph, frontier, store.numbered("statistics"))
-        note = f"stores the row reductions on their own, because the next kernel folds over {' '.join(self.outer)}"
+        next_one = (
+            f"the next kernel folds over {' '.join(self.outer)}" if folds else "no pass over a row is to do the rest"
+        )
+        note = f"stores the row reductions on their own, because {next_one}"
         for group in self._by_domain([*whole, *as_outputs(b, tensors, where)]):
             self._row_kernel(group, note)
         table = store.remember(tensors, where)

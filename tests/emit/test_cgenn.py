@@ -1,4 +1,4 @@
-"""CGENN's layers: modules of `cgenn2d`, `cgenn3d` and `cgenn_sta` beside the layers in plain torch.
+"""CGENN's layers: modules of `cgenn2d`, `cgenn3d`, `cgenn_sta` and `cgenn5d` beside the layers in plain torch.
 
 State dicts load, with the authors' keys and shapes; values, every gradient by name and second derivatives are the same;
 versors that are not of unit length commute with all of them. What the proofs ask of functions is asked there.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from kgen.tools.comparison import launches
 
-METRICS = {"cgenn2d": (1.0, 1.0), "cgenn3d": (1.0,) * 3, "cgenn_sta": (1.0, -1.0, -1.0, -1.0)}
+METRICS = {"cgenn2d": (1.0,) * 2, "cgenn3d": (1.0,) * 3, "cgenn_sta": (1.0, -1.0, -1.0, -1.0), "cgenn5d": (1.0,) * 5}
 INPUTS, OUTPUTS = 3, 4
 Pair = tuple[Callable[[Any], nn.Module], Callable[[Any], nn.Module]]
 LAYERS: dict[str, Pair] = {  # theirs, of an algebra, and ours, of a package
@@ -85,7 +85,7 @@ def test_state_dicts_have_the_same_keys_and_shapes(name: str, layer: str) -> Non
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, pytest.param("cgenn5d", marks=pytest.mark.slow)])
 def test_values_and_gradients_are_the_same(name: str, layer: str) -> None:
     theirs, ours = pair(name, layer)
     x = drawn(name, 2, 3)
@@ -135,7 +135,7 @@ def versor(algebra: Any, count: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("name", ["cgenn2d", "cgenn3d", "cgenn_sta"])
+@pytest.mark.parametrize("name", ["cgenn2d", "cgenn3d", "cgenn_sta", pytest.param("cgenn5d", marks=pytest.mark.slow)])
 def test_layers_commute_with_versors(name: str, layer: str) -> None:
     """An even and an odd one, with random parameters."""
     _, ours = pair(name, layer)

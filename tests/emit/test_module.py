@@ -43,7 +43,7 @@ def python(code: str, environment: Mapping[str, str] | None = None, *arguments: 
 # the text
 
 
-SAME = ("cgenn2d", "cgenn_sta")  # the text of cgenn3d, over other algebras
+SAME = ("cgenn2d", "cgenn_sta", "cgenn5d")  # the text of cgenn3d, over other algebras
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SAME)) for n in PACKAGES])

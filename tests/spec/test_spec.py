@@ -19,7 +19,7 @@ from kgen.trace.trace import mistakes, trace
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [*sorted(ROOT.glob("specs/*.yaml")), *sorted(ROOT.glob("tests/specs/*.yaml"))]
-SAME = ("cgenn3d", "cgenn_sta")  # the text of cgenn2d, of other algebras
+SAME = ("cgenn3d", "cgenn_sta", "cgenn5d")  # the text of cgenn2d, of other algebras
 EDITED = [path for path in SHIPPED if path.stem not in SAME]
 SPEC = """\
 kgen: 1
@@ -69,7 +69,7 @@ def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Pat
     first_order |= dict.fromkeys(("pga3d", "sta"), ("fused_gelu_fcgp_norm",))
     first_order |= dict.fromkeys(("vga2d", "vga3d"), ("layer", "fc_layer"))
     cgenn: tuple[str, ...] = ("cemlp_block", "fully_connected_product_layer", "steerable_product_layer")
-    first_order |= {"cgenn2d": cgenn[:1], "cgenn3d": cgenn[:2], "cgenn_sta": cgenn}
+    first_order |= {"cgenn2d": cgenn[:1], "cgenn3d": cgenn[:2], "cgenn_sta": cgenn, "cgenn5d": cgenn}
     first_order["gcan_pga3d"] = ("group_action", "point_action")
     first_order["blocks"] = ("block", "planes")
     assert all(

@@ -22,7 +22,7 @@ from kgen.tools.problem import load_module
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("vga2d", "vga3d", "pga3d", "sta", "cga3d")
-LAYERS = ("cgenn2d", "cgenn3d", "cgenn_sta")
+LAYERS = ("cgenn2d", "cgenn3d", "cgenn_sta", "cgenn5d")
 PACKAGES = (*SHIPPED, *LAYERS)  # of multivectors
 DEVICE = torch.device("cpu" if knobs.runtime.interpret else "cuda")
 Options = Mapping[str, Any]
