@@ -127,6 +127,17 @@ def test_errors_are_those_of_the_worst_element_and_tensor() -> None:
     assert race.judge((torch.tensor([4.5]), torch.tensor([1.0])), expected, 0.3) == Verdict("wrong")
 
 
+@pytest.mark.parametrize(
+    ("off", "bound"), [(0.0, 1e-4), (1e-5, 1e-4), (0.01, 0.03), (math.nan, 1e-4), (math.inf, 1e-4)]
+)
+def test_who_is_as_exact_as_plain_torch_is_right(off: float, bound: float) -> None:
+    """Where rounding is amplified, as by a division by what is near zero, plain torch is not within a dtype's bound."""
+    problem = draw(load_module(GENERATED / "vga2d").KERNELS["geometric_product"], SIZES, torch.float32, CPU)
+    expected = {direction: call(problem, product) for direction, call in race.DIRECTIONS.items()}
+    found = race.allowed(problem, lambda x, y: (1 + off) * product(x, y), expected, "float32")
+    assert found == pytest.approx(dict.fromkeys(BOTH, bound), rel=1e-3)
+
+
 def test_spread_is_half_the_interquartile_range_over_the_median() -> None:
     assert timing.summary([10.0, 30.0, 20.0, 40.0, 50.0]) == timing.Timed(30.0, 10 / 30)
     assert timing.summary([7.0]) == timing.Timed(7.0, 0.0)
