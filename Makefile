@@ -6,7 +6,7 @@ JOBS ?= 2
 
 CODE := kgen templates/runtime templates/bench tests generated benchmarks examples
 SWEEPS := $(sort $(wildcard benchmarks/results/*heatmaps*.csv))
-CURVES := $(sort $(wildcard benchmarks/results/*nbody*.csv))
+CURVES := $(sort $(wildcard benchmarks/results/cpu-nbody*.csv))
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 

@@ -48,14 +48,29 @@ def cells(rows: Iterable[Row]) -> Cells:
     return found
 
 
-def gains(found: Cells, direction: str, against: str = "") -> list[Gain]:
-    """Against a contender, or the fastest other of each cell, in one direction."""
+def projects(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """The contenders but ours: as they are and compiled by torch are one, of which the faster counts in each cell."""
+    names = list(dict.fromkeys(row.contender for row in rows if not row.ours))
+    found = dict[str, tuple[str, ...]]()
+    for name in names:
+        plain = name.removeprefix("torch.compile(").removesuffix(")")
+        both = plain in names and f"torch.compile({plain})" in names
+        found |= {f"{plain}, compiled or not": (plain, f"torch.compile({plain})")} if both else {name: (name,)}
+    return found
+
+
+def gains(found: Cells, direction: str, against: Sequence[str] = ()) -> list[Gain]:
+    """Against the fastest of some contenders in each cell, or of all others, in one direction."""
     result = []
     for rows in (rows for key, rows in found.items() if key[-1] == direction):
-        ours, other = next((row for row in rows if row.ours), None), opponent(rows, against)
+        ours, other = next((row for row in rows if row.ours), None), _fastest(rows, against)
         if ours and (mine := time(ours)) and (its := time(other)):
             result.append(Gain(ours, its / mine))
     return result
+
+
+def _fastest(rows: Iterable[Row], against: Sequence[str]) -> Row | None:
+    return opponent([row for row in rows if row.contender in against] if against else rows)
 
 
 def mean(numbers: Sequence[float]) -> float:
@@ -68,7 +83,7 @@ def claims(rows: Sequence[Row]) -> str:
     found = cells(rows)
     if not any(time(row) for row in rows if row.ours):
         raise KgenError("kgen has no time in any cell")
-    others = list(dict.fromkeys(row.contender for row in rows if not row.ours))
+    others = {FASTEST: ()} | projects(rows)
     return "\n".join(
         [
             f"Measured on {circumstances(rows)}, over {_sizes(rows)} of {_kernels(rows)}.",
@@ -77,7 +92,7 @@ def claims(rows: Sequence[Row]) -> str:
             "",
             table.line(["other", "direction", "cells", "gain", "worst", "best"]),
             "|---|---|--:|--:|---|---|",
-            *(line for name in ("", *others) for direction in DIRECTIONS for line in _line(found, direction, name)),
+            *(line for name in others for d in DIRECTIONS for line in _line(found, d, name, others[name])),
             "",
             *(text for direction in DIRECTIONS for text in _floor(rows, direction)),
             *_behind(found),
@@ -93,16 +108,16 @@ def _sizes(rows: Iterable[Row]) -> str:
     return f"{len({(row.case, row.dtype, row.size) for row in rows})} sizes"
 
 
-def _line(found: Cells, direction: str, against: str) -> list[str]:
+def _line(found: Cells, direction: str, name: str, against: Sequence[str]) -> list[str]:
     """None for a contender that was nowhere right."""
-    there = [rows for key, rows in found.items() if key[-1] == direction and opponent(rows, against)]
+    there = [rows for key, rows in found.items() if key[-1] == direction and _fastest(rows, against)]
     won = gains(found, direction, against)
     if not won:
         return []
     worst, best = min(won, key=lambda g: g.ratio), max(won, key=lambda g: g.ratio)
     counted = f"{len(won)} of {len(there)}" if len(won) < len(there) else str(len(won))
     figures = [counted, _number(mean([gain.ratio for gain in won])), _told(worst), _told(best)]
-    return [table.line([against or FASTEST, direction, *figures])]
+    return [table.line([name, direction, *figures])]
 
 
 def _told(gain: Gain) -> str:

@@ -63,6 +63,22 @@ def test_gains_are_those_of_the_csv(against: str, direction: str, tmp_path: Path
         assert cell == f"{wanted[size]:.2f}, `{measured.CASE}`, {size.replace(' ', ', ')}, float32"
 
 
+def test_who_is_compiled_by_torch_too_is_one_other() -> None:
+    """Of which the faster counts, in each cell."""
+    compiled = [
+        replace(measured.slower(row, 2 if row.direction == "forward" else 0.5), contender="torch.compile(plain torch)")
+        for row in SWEEP
+        if row.contender == "plain torch" and row.median_us
+    ]
+    before, after = (claims.claims(rows).splitlines() for rows in (SWEEP, [*SWEEP, *compiled]))
+    alone, both = "| plain torch |", "| plain torch, compiled or not |"
+    for direction, factor in (("forward", 1.0), ("forward+backward", 0.5)):
+        (one,) = [line for line in before if line.startswith(f"{alone} {direction} |")]
+        (two,) = [line for line in after if line.startswith(f"{both} {direction} |")]
+        gain = [float(line.split("|")[4]) for line in (one, two)]
+        assert gain[1] == pytest.approx(factor * gain[0], rel=0.01)
+
+
 def test_shares_of_the_floor_are_those_of_the_csv(tmp_path: Path) -> None:
     path = measured.write(SWEEP, tmp_path / "gpu-heatmaps.csv")
     with path.open(newline="", encoding="utf-8") as file:
