@@ -51,12 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
 
 
-SLOW_PROOFS = ("test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d")
+SLOW_PROOFS = ("test_cgenn2d", "test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over more blades."""
+    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over other blades."""
     for item in items:
         if item.path.parent.parent.name == "generated" and item.path.stem in SLOW_PROOFS:
             item.add_marker(pytest.mark.slow)
