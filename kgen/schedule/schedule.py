@@ -268,9 +268,9 @@ def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:
 
 def _dear(graph: Graph, inner: str) -> list[Node]:
     """Fields along all axes that are reduced along rows, and that cost more than to store them and load them again."""
-    reduced = postorder(a for n in depends(graph.roots, {inner}) if n.is_reduction for a in n.args)
-    axes = {frozenset(o.tensor.axes) for o in graph.outputs}
-    return [n for n in dear(graph.roots) if n in reduced and n.axes in axes and n not in graph.roots]
+    reduced = set(postorder(a for n in depends(graph.roots, {inner}) if n.is_reduction for a in n.args))
+    axes, results = {frozenset(o.tensor.axes) for o in graph.outputs}, set(graph.roots)
+    return [n for n in dear(graph.roots) if n in reduced and n.axes in axes and n not in results]
 
 
 def _innermost(graph: Graph, order: Sequence[Node]) -> str:
