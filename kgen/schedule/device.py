@@ -58,7 +58,7 @@ class Device:
     segment: Tiers  # programs that walk the places of one position
     fold: Tiers  # persistent programs, with the registers that a thread may use
     fold_of_planes: Tiers  # the same, where components lie apart
-    narrow: Tiers  # whole rows of few features, with products of matrices inside
+    narrow: LaunchRow  # whole rows of few features, with products of matrices inside
     contract: LaunchRow
     contract_of_one: LaunchRow  # a long sum of a single product, which programs share
     matmul: dict[str, LaunchRow]  # of stored factors, by precision
@@ -156,10 +156,9 @@ H200 = Device(
         (135, LaunchRow(1, 2, 64, 64, registers=168)),
         (ANY, LaunchRow(1, 1, 32, 32, programs=8)),
     ),
-    narrow=(  # chosen: blocks of 16 rows, the fewest for tensor cores, of 32 features: more spill with 8 fields
-        (LIGHT // 4, LaunchRow(4, 8, 64, 512)),
-        (ANY, LaunchRow(2, 8, 64, 512)),
-    ),
+    # blocks of 16 rows, the fewest for tensor cores. Measured for CGENN's block in Cl(3,0), 28 features, in tf32: four
+    # warps take 46 and 25 us where eight take 72 and 39 (in fp32, and so in three passes, 64 and 29 against 80 and 45)
+    narrow=LaunchRow(4, 8, 64, 512),
     # four small programs share a multiprocessor, two where they share a long sum
     contract=LaunchRow(64, 8, 128, 128 * 64, programs=2, depth=32),
     contract_of_one=LaunchRow(64, 8, 128, 128 * 128, programs=2, depth=64),

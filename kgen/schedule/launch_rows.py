@@ -14,8 +14,6 @@ from kgen.schedule.program import TURNED, Kernel
 
 Named = tuple[str, LaunchRow]
 
-SUM = 4  # fields of 16 rows that take as many registers as the sums of products of a pair of fields, of 32 features
-
 
 def launch_rows(kernels: Iterable[Kernel], device: Device = DEVICE) -> list[Named]:
     """The rows of kernels; one that may transpose what it stores has two."""
@@ -49,9 +47,7 @@ def _row(device: Device, kernel: Kernel, template: str, only: bool) -> LaunchRow
     live = _held(kernel)
     match template:
         case "narrow":
-            sums = sum(len(fold.fields) for fold in kernel.folds)  # tiles of weights, each of as many registers
-            row = _tier(device.narrow, live + SUM * sums, device)
-            return replace(row, programs=2) if kernel.folds else row
+            return replace(device.narrow, programs=1) if kernel.folds else device.narrow
         case "fold":
             row = _tier(device.fold_of_planes if kernel.planes else device.fold, live, device)
             return replace(row, programs=row.programs or device.programs(row))

@@ -17,6 +17,7 @@ if not INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
     TRITON[torch.bfloat16] = tl.bfloat16
 
 ALIGNED = 4  # elements that a load may take at once: partial sums of each result start at a multiple
+SLOTS, SUMS = 256, 8  # partial sums that a program loads at once, of so many results: 32 bytes are what memory moves
 TOGETHER = 8  # results whose partial sums one launch adds
 BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
@@ -111,8 +112,8 @@ def total(partial: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
     """Add the programs' partial sums (slots, …) into `result`, always in the same order."""
     count = result.numel()
     if some(count):
-        grid, numbers = (-(-count // 32), 1, 1), (partial.shape[0], count)
-        launch(_jit_total, grid, (partial, result), numbers, {"num_warps": 4}, partial.dtype, 128, 32)
+        grid, numbers = (-(-count // SUMS), 1, 1), (partial.shape[0], count)
+        launch(_jit_total, grid, (partial, result), numbers, {"num_warps": 4}, partial.dtype, SLOTS, SUMS)
     return result
 
 
@@ -154,8 +155,8 @@ def totals(*results: tuple[torch.Tensor, torch.Tensor | None]) -> None:
         rest = TOGETHER - len(here)  # which the kernel does not look at
         tensors = (*[p for p, _ in here], *[here[0][0]] * rest, *[x for _, x in here], *[here[0][0]] * rest)
         numbers = (*[p.shape[0] for p, _ in here], *[0] * rest, *counts, *[0] * rest)
-        grid = (-(-largest(counts) // 32), len(here), 1)
-        launch(_jit_totals, grid, tensors, numbers, {"num_warps": 4}, here[0][0].dtype, len(here), 128, 32)
+        grid = (-(-largest(counts) // SUMS), len(here), 1)
+        launch(_jit_totals, grid, tensors, numbers, {"num_warps": 4}, here[0][0].dtype, len(here), SLOTS, SUMS)
 
 
 @functools.lru_cache(maxsize=1024)

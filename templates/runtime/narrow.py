@@ -11,6 +11,7 @@ from .launch import TRITON, Launch, Numbers, Options, Tensors, known, power, som
 
 MOST = 64  # features; with more, tiles of weights do not fit the registers
 LEAST = 16  # of what tensor cores multiply
+BLOCKS = 2  # of rows that a persistent program walks at least
 
 
 def fits(matrix: torch.dtype, device: torch.device, *extents: int, precision: str = "") -> bool:
@@ -43,9 +44,10 @@ def whole(
 
 
 def programs_of(row: Launch, rows: int, columns: tuple[int, ...], device: torch.device) -> int:
-    """How many persistent programs share the rows."""
-    per, _, _ = shape(row, *map(known, columns))
-    return two_or_more(-(-rows // (launch.BLOCKS_OF_ROWS * per)), row.programs * multiprocessors(device))
+    """How many persistent programs share the rows: the fewer warps each has, the more of them."""
+    per, _, options = shape(row, *map(known, columns))
+    most = row.programs * row.warps // options["num_warps"] * multiprocessors(device)
+    return two_or_more(-(-rows // (BLOCKS * per)), most)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -54,7 +56,7 @@ def shape(row: Launch, *columns: int) -> tuple[int, tuple[int, ...], Options]:
     blocks = tuple(max(LEAST, power(n)) for n in columns)
     per = max(LEAST, row.pack // max(blocks))
     warps = max(1, min(row.warps, per * max(blocks) // (32 * row.elements)))
-    return per, blocks, {"num_warps": warps, "num_stages": 1}  # of tiles that are loaded ahead there would be too many
+    return per, blocks, {"num_warps": warps, "num_stages": 2}
 
 
 def precision(device: torch.device, precision: str = "") -> str:

@@ -18,7 +18,7 @@ from kgen.emit.kernel.statements import Statements
 from kgen.emit.kernel.strides import times
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
-from kgen.graph.node import Node
+from kgen.graph.node import Node, Number
 from kgen.graph.tensor import Tensor
 from kgen.schedule.narrow import multiple
 from kgen.schedule.program import Kernel
@@ -30,8 +30,8 @@ ROW, ROW_MASK = "r", "row_mask"  # the template's
 class _Tiles:
     """Where the tiles of a kernel lie, and which are loaded."""
 
-    def __init__(self, kernel: Kernel, naming: Naming, row: str, late: bool) -> None:
-        self.kernel, self.naming, self.row, self.late = kernel, naming, row, late
+    def __init__(self, kernel: Kernel, naming: Naming, row: str) -> None:
+        self.kernel, self.naming, self.row = kernel, naming, row
         self.addresses = Addresses(kernel, naming)
         self.columns = {a: self._column(a, naming.names.unique) for a in kernel.inner}
         self.downs: dict[str, Column] = {}  # those that run down some tile
@@ -67,9 +67,9 @@ class _Tiles:
         return pointer, self.addresses.load_mask(tensor, *masks)
 
     def chunk(self, tensor: Tensor) -> int:
-        """How many adjacent components travel in one access: one where the others would wait for their products."""
+        """How many adjacent components travel in one access."""
         counts = [d for d in tensor.dims if isinstance(d, int)]
-        if not tensor.interleaved or len(counts) != 1 or self.late and self.row in tensor.axes:
+        if not tensor.interleaved or len(counts) != 1:
             return 1
         return min(LARGEST_CHUNK, counts[0] & -counts[0])
 
@@ -118,9 +118,10 @@ class Narrow:
         factors = [x for *_, dot in self.sums for x in dot.args]
         self.naming = Naming(kernel, builder, [*(f for o in kernel.stores for f in o.fields), *factors], stored(kernel))
         self.statements = Statements(self.naming)
-        # what sums of products are made of is made for each, so that few tiles are alive at once
+        # what sums of products are made of is made for each, so that fewer tiles are alive at once; the loads come
+        # first, since a product's barrier holds back those that follow it, and each would be waited for by itself
         self.late = bool(self.sums) and not any(n.is_reduction for n in self.naming.nodes)
-        self.tiles = _Tiles(kernel, self.naming, self.row, self.late)
+        self.tiles = _Tiles(kernel, self.naming, self.row)
         self.addresses, self.columns = self.tiles.addresses, self.tiles.columns
         self.weights: dict[tuple[Node, str], str] = {}  # the names of weights, by what runs down
 
@@ -134,11 +135,11 @@ class Narrow:
         written = [*moving, *(o.tensor for o in k.stores)]
         body = Section(
             pointers=tuple(self.addresses.base(t, self.tiles.base(t)) for t in written),
-            loads=() if self.late else self._loads(moving, "_"),
+            loads=self._loads(moving, "_"),
             statements=() if self.late else self._by_level(),
             products=products,
             stores=tuple(self._stores()),
-            sums=tuple(self._accumulated(moving)),
+            sums=tuple(self._accumulated()),
         )
         after = Section(
             pointers=tuple(self.addresses.partial_base(g.tensor, "program", ()) for g in k.folds),
@@ -233,10 +234,10 @@ class Narrow:
                 down, across = (self.columns[a].block for a in tensor.axes)
                 yield self.naming.accumulators[tensor.name, i], down, across
 
-    def _accumulated(self, moving: Sequence[Tensor]) -> Iterator[Multiplication]:
+    def _accumulated(self) -> Iterator[Multiplication]:
         """The products, those that share a factor one after the other; what makes their factors just before them."""
         pending = [(t, i, pair) for t, i, _, dot in self.sums if dot.kind == "Dot" for pair in dot.pairs]
-        done = set(self._hoisted())
+        done = {*self._hoisted(), *(n for n in self.naming.nodes if n.kind == "Input")}
         while pending:
             tensor, i, pair = pending.pop(0)
             pending.sort(key=lambda other: set(pair).isdisjoint(other[2]))
@@ -244,14 +245,9 @@ class Narrow:
             left, right = pair if first in pair[0].axes else pair[::-1]
             needed = [n for n in self.naming.order.evaluation([left, right]) if n not in done]
             done.update(needed)
-            names = {(n.tensor, n.component): self.naming.names[n] for n in self.naming.nodes if n.kind == "Input"}
-            wanted = {n.tensor: n.component for n in needed if n.kind == "Input"}
-            read = {key: name for key, name in names.items() if key[0] in wanted}
-            here = {(n.tensor, n.component) for n in needed if n.kind == "Input"}
-            loads = [a for t in moving if t.name in wanted for a in self.tiles.loading(t, read, "", "_", here)]
             factors = f"tl.trans({self._whole(left, first)}), {self._whole(right, second)}"
             name = self.naming.accumulators[tensor.name, i]
-            yield Multiplication(name, factors, tuple(loads), True, self.statements.computing(needed))
+            yield Multiplication(name, factors, (), True, self.statements.computing(needed))
 
     def _whole(self, node: Node, axis: str) -> str:
         """A factor that is zero beyond the rows; what is loaded is by itself."""
@@ -261,14 +257,21 @@ class Narrow:
         return f"{value}.to(MATRIX)"
 
     def _partials(self) -> Iterator[Access]:
-        for tensor, i, factor, dot in self.sums:
-            down, across = tensor.axes
-            pointer, mask = self.tiles.at(tensor, i, down)
-            value = self.naming.accumulators[tensor.name, i]
-            if dot.kind != "Dot":
-                value = f"tl.zeros([{self.columns[down].block}, {self.columns[across].block}], REAL)"
-            value = value if factor == 1 or dot.kind != "Dot" else f"{number(factor)} * {value}"
-            yield Access((value,), pointer, mask, False, self.naming.wanted.get(tensor.name, ""))
+        for fold in self.kernel.folds:
+            down, chunk = fold.tensor.axes[0], self.tiles.chunk(fold.tensor)
+            values = [self._accumulator(*each) for each in self.sums if each[0] == fold.tensor]
+            flag = self.naming.wanted.get(fold.tensor.name, "")
+            for first in range(0, len(values), chunk):
+                place = self.tiles.at(fold.tensor, first, down)
+                yield Access(tuple(values[first : first + chunk]), *place, chunk > 1, flag)
+
+    def _accumulator(self, tensor: Tensor, component: int, factor: Number, dot: Node) -> str:
+        """What was accumulated of a component; nothing, where it is zero."""
+        if dot.kind != "Dot":
+            down, across = (self.columns[a].block for a in tensor.axes)
+            return f"tl.zeros([{down}, {across}], REAL)"
+        name = self.naming.accumulators[tensor.name, component]
+        return name if factor == 1 else f"{number(factor)} * {name}"
 
     # fields
 
