@@ -229,7 +229,10 @@ def all_agree(text: str, folder: Path) -> None:
         agrees(of, kernel)
 
 
-@pytest.mark.parametrize("part", range(2))
+PARTS = [0, pytest.param(1, marks=pytest.mark.slow)]  # every other word
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_kernels(part: int, tmp_path: Path) -> None:
     """A kernel, called as its input is where that may be; and a class around it, whose forward takes that input."""
     words = allowed("a kernel")[part::2]
@@ -244,7 +247,7 @@ def test_kernels(part: int, tmp_path: Path) -> None:
             torch.testing.assert_close(getattr(of, f"C{number}")(3, device=DEVICE)(x), x)
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", PARTS)
 def test_arguments(part: int, tmp_path: Path) -> None:
     """Inputs, axes, numbers, outputs and variables of a kernel with row reductions and folds."""
     words = [word for word in allowed("an input", "an axis") if len(word) < 28]  # a type has at most 200 characters

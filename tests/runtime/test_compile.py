@@ -128,7 +128,7 @@ def with_number(function: Callable[..., Tensor], number: Callable[[Tensor, float
     return lambda s, x, y, weight: function(s * x, y, weight, eps=number(x, s))
 
 
-@pytest.mark.parametrize("dynamic", COMPILED)
+@pytest.mark.parametrize("dynamic", [None, *(pytest.param(d, marks=pytest.mark.slow) for d in COMPILED[1:])])
 @pytest.mark.parametrize("number", NUMBERS if LAUNCHES else ["derived"])
 def test_numbers_are_never_stale(number: str, dynamic: bool | None) -> None:
     """Whatever a number is computed from, compiled code has its value at each call, forward and backward."""

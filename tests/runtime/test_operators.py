@@ -37,14 +37,18 @@ pytestmark = [
 ]
 
 
-SLOW = pytest.param("test_compile.py", marks=pytest.mark.slow)
+EVERY = "test_operators.py", "test"
+SLOW = [pytest.param(*of, marks=pytest.mark.slow) for of in (EVERY, ("test_compile.py", "test"))]
+FEW = "not fc_layer and not fcgp and not unusual"  # of the operators, but for those that take longest
 
 
 @pytest.mark.skipif(DEVICE.type == "cpu" and not LAUNCHES, reason="this is the run on the references")
-@pytest.mark.parametrize("file", ["test_operators.py", SLOW, "test_paths.py", "test_copies.py"])
-def test_on_the_references(file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "which"), [("test_operators.py", FEW), ("test_paths.py", "test"), ("test_copies.py", "test"), *SLOW]
+)
+def test_on_the_references(file: str, which: str) -> None:
     """The same on the CPU without the interpreter, where the functions are the references."""
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file, "-k", which]
     settings = os.environ | {"TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
     done = prepared.python(command, Path(__file__).parent, settings)
     assert done.returncode == 0, done.stdout
