@@ -51,12 +51,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
 
 
-SLOW_PROOFS = ("test_cgenn2d", "test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d")
+SLOW_PROOFS = ("test_cgenn2d", "test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d", "test_gatr")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over other blades."""
+    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over other blades; and that
+    of `gatr`, whose functions are compared with tables, with all their gradients, in tests/runtime/test_gatr.py.
+    """
     for item in items:
         if item.path.parent.parent.name == "generated" and item.path.stem in SLOW_PROOFS:
             item.add_marker(pytest.mark.slow)

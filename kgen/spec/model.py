@@ -174,7 +174,7 @@ class Parameter:
     name: str  # in the module and its state_dict
     input: str
     initialisation: Choice[Initialisation]
-    shape: tuple[str, ...] | None  # its dims by name, with "1" between them; the input's own if None
+    shape: tuple[tuple[str, ...], ...] | None  # of each dim the input's that it is made of, or "1"; the input's if None
     grades: Choice[tuple[int, ...]] | None  # where the input has the parameter's values, on each blade; zero elsewhere
     mark: Mark
 
@@ -190,7 +190,7 @@ class Module:
     doc: str
     kernel: Choice[str]
     switches: tuple[Switch, ...]
-    sizes: tuple[tuple[str, str], ...]  # each axis of a parameter with the constructor's argument for its extent
+    sizes: tuple[tuple[str, str], ...]  # each axis of a parameter with its extent: an argument, or "2 * argument"
     parameters: tuple[Parameter, ...]
     ignored: tuple[str, ...]  # keys of other libraries' state dicts that are no parameters; `layer.*` are all of one
     mark: Mark
@@ -203,7 +203,7 @@ class Module:
     @property
     def arguments(self) -> tuple[str, ...]:
         """The constructor's size arguments; one may be the extent of several axes."""
-        return tuple(dict.fromkeys(argument for _, argument in self.sizes))
+        return tuple(dict.fromkeys(argument for _, argument in self.sizes if argument.isidentifier()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from kgen.spec.model import EVERY, Choice, Kernel, Module, Parameter, Switch
 from kgen.spec.parameter_forms import parameters
 from kgen.spec.schema import ModuleForm, SpecForm
 
+MULTIPLE = re.compile(r"\s*(?P<count>[1-9]\d{0,3})\s*\*\s*(?P<axis>\w+)\s*")  # of another axis
 KEY = re.compile(r"[A-Za-z0-9_.]{1,200}(\.\*)?")  # of a state dict, or all keys of a module within
 
 
@@ -113,7 +114,7 @@ def _check_alike(
 def _sizes(
     document: Document, here: Place, entry: ModuleForm, kernels: Sequence[Kernel], found: Sequence[Parameter]
 ) -> Iterator[tuple[str, str]]:
-    """Each axis of the parameters with its argument: as `sizes` lists them, then by first appearance."""
+    """Each axis of the parameters with its extent: as `sizes` lists them, then by first appearance."""
     inputs = {parameter.input for parameter in found}
     arguments = [a for kernel in kernels for a in kernel.inputs if a.name in inputs]
     axes = list(dict.fromkeys(x for a in arguments if a.type for x in a.type.axes))
@@ -122,7 +123,15 @@ def _sizes(
             if axis not in axes and len(found) == len(entry.parameters):
                 raise KgenError(f"no parameter has an axis {names.shown(axis)}", hint=nearest(axis, axes))
     for axis in dict.fromkeys([*(axis for axis in entry.sizes if axis in axes), *axes]):
-        yield axis, entry.sizes.get(axis, axis)
+        extent = entry.sizes.get(axis, axis)
+        if match := MULTIPLE.fullmatch(extent):
+            of = match["axis"]
+            with document.noting((*here, "sizes", axis)):
+                if of not in axes or "*" in entry.sizes.get(of, of):
+                    known = [other for other in axes if "*" not in entry.sizes.get(other, other)]
+                    raise KgenError(f"{names.shown(of)} is no axis to be a multiple of", hint=nearest(of, known))
+            extent = f"{int(match['count'])} * {entry.sizes.get(of, of)}"
+        yield axis, extent
 
 
 def _check_names(
@@ -142,7 +151,7 @@ def _check_names(
         with document.noting((*here, "options", name), key=True):
             check_constructor(name, "an option", taken)
         taken.append(name)
-    for argument in dict.fromkeys(argument for _, argument in sizes):
+    for argument in dict.fromkeys(extent for _, extent in sizes if " * " not in extent):
         axis = next(axis for axis, other in sizes if other == argument)
         with document.noting((*here, "sizes", axis) if axis in entry.sizes else (*here, "parameters")):
             check_constructor(argument, "a constructor's argument", taken)

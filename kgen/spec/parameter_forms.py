@@ -1,7 +1,8 @@
 """Parameters of modules as specs write them: entries under `parameters:` in, `model.Parameter` out, mistakes noted.
 
 A parameter is a differentiable input of the module's kernel, or of all kernels that it chooses between. It may be
-stored with ones between its dims, and may be one set of values for all blades of some grades.
+stored with ones between its dims, with several of them as one, and may be one set of values for all blades of some
+grades.
 """
 
 import re
@@ -78,7 +79,7 @@ def _parameter(
     with document.noting((*place, "shape")):
         _check_shape(form, arguments)
     if initialisation and len(document.errors) == before:
-        shape = tuple(form.shape) if form.shape is not None else None
+        shape = tuple(map(_factors, form.shape)) if form.shape is not None else None
         yield Parameter(str(place[-1]), arguments[0].name, initialisation, shape, grades, document.key(place))
 
 
@@ -129,16 +130,21 @@ def _grades(document: Document, arguments: Sequence[Argument], grades: Sequence[
 
 
 def _check_shape(form: ParameterForm, arguments: Sequence[Argument]) -> None:
-    """Refuse a shape that is not the input's dims, in their order, and ones."""
+    """Refuse a shape that is not the input's dims, in their order, products of adjacent ones, and ones."""
     for argument in arguments if form.shape is not None else ():
         expected = _dims(form, argument)
         if _longer(form.shape or ()) != _longer(expected):
-            hint = f"the input's dims and ones between them: [{', '.join(expected)}]"
+            hint = f"the input's dims, products of adjacent ones and ones between them: [{', '.join(expected)}]"
             raise KgenError(f"a parameter for `{argument.name}` cannot have this shape", hint=hint)
 
 
 def _longer(dims: Sequence[str]) -> list[str]:
-    return [d for d in dims if d != "1"]
+    return [part for d in dims for part in _factors(d) if part != "1"]
+
+
+def _factors(dim: str) -> tuple[str, ...]:
+    """The dims of the input that one of a shape is the product of, slowest first."""
+    return tuple(part.strip() for part in dim.split("*"))
 
 
 def _dims(form: ParameterForm, argument: Argument) -> list[str]:

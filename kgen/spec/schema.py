@@ -139,7 +139,10 @@ class ParameterForm(Form):
     ]
     shape: Annotated[
         Dims | None,
-        Field(description="The input's dims with ones between them, such as [1, 1, n]; its own dims by default."),
+        Field(
+            description="The input's dims with ones between them, such as [1, 1, n], and with products of "
+            "adjacent ones, such as [4*n, 9]; its own dims by default."
+        ),
     ] = None
     grades: Annotated[
         GradesChoice | None,
@@ -194,7 +197,8 @@ class ModuleForm(Form):
         dict[str, Text],
         BeforeValidator(mapping),
         Field(
-            description="The constructor's arguments in order, by the parameters' axes; an axis's own name by default."
+            description="The constructor's arguments in order, by the parameters' axes; an axis's own name by default. "
+            "Or a multiple of another axis, such as 2*k, for which there is no argument."
         ),
     ] = {}
     parameters: Annotated[

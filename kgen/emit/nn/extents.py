@@ -3,6 +3,7 @@
 In: a spec and one of its modules. Extents are arguments of the constructor, by name, or numbers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class Around:
         known = self.dims(p, settings)
         if p.shape is None:
             return [extent for d, extent in known if d != "blade" or not p.grades]
-        return [dict(known).get(d, 1) for d in p.shape]
+        return [_product([dict(known).get(part, 1) for part in parts]) for parts in p.shape]
 
     def blades(self, p: Parameter, settings: Settings) -> list[int]:
         """Which blades of the input have the parameter's values."""
@@ -70,6 +71,11 @@ class Around:
         return {name: known[name] for name in p.initialisation.at(settings).fan}
 
 
+def _product(extents: Sequence[str | int]) -> str | int:
+    number, named = math.prod(e for e in extents if isinstance(e, int)), [e for e in extents if isinstance(e, str)]
+    return " * ".join([*[str(number)] * (number != 1), *named]) if named else number
+
+
 def _declared(kernel: Kernel, p: Parameter) -> Type:
     found = next(a.type for a in kernel.inputs if a.name == p.input)
     assert found is not None
@@ -83,4 +89,9 @@ def switches_of(*choices: Choice[Any] | None) -> list[Switch]:
 
 def spelled(extents: Sequence[str | int], owner: str = "") -> str:
     """A shape; names are attributes of the owner."""
-    return shape(tuple(f"{owner}{e}" if isinstance(e, str) else e for e in extents))
+    return shape(tuple(owned(e, owner) if isinstance(e, str) else e for e in extents))
+
+
+def owned(extent: str, owner: str) -> str:
+    """An argument, or a product of some and of numbers; names are attributes of the owner."""
+    return " * ".join(part if part.isdigit() else f"{owner}{part}" for part in extent.split(" * "))

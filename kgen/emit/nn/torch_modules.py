@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kgen.emit.nn.docstrings import document, kernels_in_words
-from kgen.emit.nn.extents import COUNTED, Around, spelled, switches_of
+from kgen.emit.nn.extents import COUNTED, Around, owned, spelled, switches_of
 from kgen.emit.nn.holders import attribute, held, holders, is_list, statement
 from kgen.emit.nn.settings import expression, quoted, statements
 from kgen.emit.text.constants import tensors
@@ -16,6 +16,8 @@ from kgen.spec import draws
 from kgen.spec.body import parse_body
 from kgen.spec.model import EVERY, Case, Kernel, Module, Parameter, Settings, Spec, Switch
 from kgen.spec.private_names import definition_name
+
+LONGEST = 102  # of a string that is returned
 
 
 def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def module_rows(spec: Spec, module: Module) -> dict[str, Any]:
         ),
         "ignored": _listed([key for key in module.ignored if not key.endswith(EVERY)]),
         "ignored_within": _listed([key.removesuffix("*") for key in module.ignored if key.endswith(EVERY)]),
-        "repr": ", ".join(f"{n}={{self.{n}}}" for n in [*module.arguments, *(o.name for o in a.options)]),
+        "repr": _lines([f"{n}={{self.{n}}}" for n in [*module.arguments, *(o.name for o in a.options)]]),
         "own_repr": ", ".join(f"{s.name}={{self.{s.name}!r}}" for s in module.switches),
     }
 
@@ -91,6 +93,15 @@ def _choice(a: Around, passed: Sequence[str]) -> str:
 
 def _function(kernel: Kernel, passed: Sequence[str]) -> str:
     return _seen(definition_name(kernel.name), passed)
+
+
+def _lines(shown: Sequence[str]) -> list[str]:
+    """What one string shows, or several side by side where it is longer than a line."""
+    found = [", ".join(shown)]
+    while len(found[-1]) > LONGEST and ", " in found[-1]:
+        cut = max(found[-1].find(", "), found[-1].rfind(", ", 0, LONGEST)) + 2
+        found[-1:] = found[-1][:cut], found[-1][cut:]
+    return found
 
 
 def _fresh(name: str, taken: Sequence[str]) -> str:
@@ -172,8 +183,8 @@ def _draw(a: Around, p: Parameter, settings: Settings) -> Iterator[str]:
         yield f"torch.nn.init.{kind}_({target})"
         return
     counts = a.fan(p, settings)
-    fan = [count if isinstance(count, int) else f"self.{count}" for count in counts.values()]
-    scale = f"{fan[0]}**-0.5" if len(fan) == 1 else f"({' * '.join(map(str, fan))}) ** -0.5"
+    fan = " * ".join(str(count) if isinstance(count, int) else owned(count, "self.") for count in counts.values())
+    scale = f"({fan}) ** -0.5" if " " in fan else f"{fan}**-0.5"
     known = [f"{count} {COUNTED[name]}" for name, count in counts.items() if isinstance(count, int)]
     comment = f"  # {', '.join(known)}" if known else ""
     if kind == "normal":

@@ -1,0 +1,91 @@
+"""Generated layers in the place of ezgatr's, in a model as it stands.
+
+In: a model of ezgatr, https://pypi.org/project/ezgatr, built and perhaps trained. Out: the same model, whose layers are
+those of `generated/gatr` with the same parameters under the same names: its state dicts load as before.
+"""
+
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `generated`, which is not part of the installed package
+
+import torch
+from torch import Tensor, nn
+
+from generated import gatr
+
+LAYERS = ("MVOnlyGATrMLP", "MVOnlyGATrBilinear", "EquiLinear", "EquiRMSNorm")
+E123 = 14  # the blade whose part of a reference a join is multiplied by
+
+
+class Bilinear(gatr.GeometricBilinear):
+    """The geometric bilinear layer, whose reference is one for all channels, or none."""
+
+    def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
+        return super().forward(x, of_tokens(reference, x))
+
+
+class MLP(gatr.MLPBlock):
+    """The MLP block, whose reference is one for all channels, or none."""
+
+    def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
+        return super().forward(x, of_tokens(reference, x))
+
+
+def of_tokens(reference: Tensor | None, x: Tensor) -> Tensor:
+    """A reference, (..., 1, 16), without its axis of channels; without one, what leaves joins as they are."""
+    if reference is None:
+        return torch.eye(16, dtype=x.dtype, device=x.device)[E123].expand(*x.shape[:-2], 16)
+    return reference.squeeze(-2)
+
+
+def replace(model: nn.Module, kinds: Collection[str] = LAYERS) -> dict[str, nn.Module]:
+    """Put generated layers of these kinds in the place of the model's; those that are new, by their names."""
+    new: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        own = generated(child, kinds)
+        if own is not None:
+            setattr(model, name, own)
+            new[name] = own
+        else:
+            new |= {f"{name}.{inner}": layer for inner, layer in replace(child, kinds).items()}
+    return new
+
+
+def generated(theirs: nn.Module, kinds: Collection[str] = LAYERS) -> nn.Module | None:
+    """The generated layer with the parameters of one of theirs; None where none is asked for, or computes the same."""
+    kind = type(theirs).__name__
+    own = built(kind, theirs, next(theirs.parameters(), torch.empty(0))) if kind in kinds else None
+    if own is not None:
+        own.load_state_dict(theirs.state_dict())
+    return own
+
+
+def built(kind: str, theirs: Any, like: Tensor) -> nn.Module | None:
+    """A layer like theirs, with other parameters; None for one without some part that the generated class has."""
+    kept = {"device": like.device, "dtype": like.dtype}
+    match kind:
+        case "EquiLinear" if plain(theirs):
+            return gatr.EquiLinear(theirs.in_channels, theirs.out_channels, **kept)
+        case "EquiRMSNorm" if theirs.weight is not None:
+            return gatr.EquiRMSNorm(theirs.in_channels, eps=floor(theirs, like), **kept)
+        case "MVOnlyGATrBilinear" if plain(theirs.proj_bil) and plain(theirs.proj_out):
+            linear = theirs.proj_bil
+            return Bilinear(linear.in_channels, linear.out_channels // 4, theirs.proj_out.out_channels, **kept)
+        case "MVOnlyGATrMLP" if theirs.config.gelu_approximate == "tanh" and plain(theirs.proj_out):
+            bilinear, norm = built("MVOnlyGATrBilinear", theirs.equi_bil, like), theirs.layer_norm
+            if isinstance(bilinear, Bilinear) and norm.weight is not None:
+                return MLP(norm.in_channels, bilinear.intermediate_channels, eps=floor(norm, like), **kept)
+    return None
+
+
+def plain(linear: Any) -> bool:
+    """Whether a map has a bias, and maps of the norm one, as it does by default."""
+    return linear.bias is not None and bool(linear.normalize_basis)
+
+
+def floor(norm: Any, like: Tensor) -> float:
+    """What a norm divides by at least, squared."""
+    return float(norm.eps or torch.finfo(like.dtype).eps)
