@@ -20,7 +20,7 @@ from kgen.emit.kernel.terms import (
     power,
     spelled,
 )
-from kgen.graph.node import Node
+from kgen.graph.node import Node, holds_dot
 from kgen.graph.tensor import Tensor
 from kgen.graph.variables import variable
 from kgen.schedule.products import Contraction
@@ -36,8 +36,8 @@ class Equations:
         self.read = {self.label(n) for n in nodes if n.kind == "Input"}
         self.pairs = _pairs(kernel.contraction) if kernel.contraction else {}
         written = [(o.tensor, o.fields) for o in kernel.stores]
-        written += [(g.tensor, g.fields) for g in kernel.folds if kernel.contraction]
-        folds = () if kernel.contraction else kernel.folds
+        written += [(g.tensor, g.fields) for g in kernel.folds if holds_dot(g.fields)]
+        folds = [g for g in kernel.folds if not holds_dot(g.fields)]  # products are sums over the loop themselves
         self.reductions = {g.tensor.name: _reduction(kernel, g) for g in folds}
         stored = [(f, self._result(t, f)) for t, fields in written for f in _telling(fields)]
         self.results = dict.fromkeys((*(name for _, name in stored), *self.reductions))
