@@ -231,7 +231,7 @@ def _launch(
 
 def _specialise(parameter: Any, value: Any) -> tuple[str, bool]:
     """The type of an argument and whether it is known to be a multiple of 16."""
-    if parameter.is_constexpr:
+    if parameter.is_constexpr or value is None:  # which Triton compiles as a constant
         return "constexpr", False
     if isinstance(value, torch.Tensor):
         return POINTERS[value.dtype], value.data_ptr() % DIVISIBLE == 0
