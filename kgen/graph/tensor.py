@@ -50,6 +50,7 @@ class Tensor:
     split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
     several: bool = False  # the first dim counts matrices that lie one after the other: each of them is turned
     lookups: tuple[Lookup, ...] = ()  # of dims that are read where an index says; in memory these are the `into`
+    stepped: bool = False  # its rows, which run along the last axis, may lie apart: the launcher says how far
 
     @property
     def memory(self) -> str:
@@ -66,6 +67,11 @@ class Tensor:
         whole = {part.position: part.whole for part in self.slices}
         into = {lookup.along: lookup.into for lookup in self.lookups}
         return tuple(whole.get(i, into.get(d, d) if isinstance(d, str) else d) for i, d in enumerate(self.dims))
+
+    @property
+    def last(self) -> int:
+        """The dim that is the last axis."""
+        return max(i for i, d in enumerate(self.dims) if isinstance(d, str))
 
     @property
     def interleaved(self) -> bool:

@@ -32,6 +32,7 @@ from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.simplify import simplify
 from kgen.graph.tensor import Tensor
 from kgen.schedule.draft import Draft
+from kgen.schedule.in_place import in_place
 from kgen.schedule.intermediates import (
     Stored,
     along,
@@ -54,11 +55,11 @@ def schedule(graph: Graph, grads: Sequence[str], order: int = 2) -> tuple[Progra
     backward and the backward of that. Of what is derived from the plain and the factored graph, the cheaper.
     """
     if not grads or not order:
-        return (_forward(graph, ()).program,)
+        return (in_place(_forward(graph, ()).program, graph.results),)
     saved = _saveable(graph, grads)
     forward = cache(lambda kept: _forward(graph, [saved[i] for i in kept]))
     first = _cheapest(_backward(g, fields, grads, forward) for g, fields in _forms(graph, saved))
-    programs = [first.forward.program, first.program]
+    programs = [in_place(p, graph.results) for p in (first.forward.program, first.program)]
     if order > 1:
         wanted = [*grads, *(f"grad_{t.name}" for t in graph.results)]
         forms = _forms(first.derivative, list(first.table))

@@ -23,7 +23,7 @@ FOLLOWING = re.compile(  # what follows the names of kernels: chosen options, or
 )
 CONSTANTS = ("ROWS", "BLOCK", "DEPTH", "PROGRAMS", "REAL", "MATRIX", "PRECISION", "TILES", "LAUNCH")
 DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels name themselves
-    r"(grad[0-9]*|has|partial|size|(saved|total|statistics|factor|product|gathered|segment)[0-9]*)(_.*)?|(order|starts)_.*"
+    r"(grad[0-9]*|has|partial|size|(saved|total|statistics|factor|product|gathered|segment)[0-9]*)(_.*)?|(order|starts|step)_.*"
 )
 IN_LAUNCHERS = (  # what launchers call their own, and the parts of the runtime that they call
     *("arguments", "device", "launch", "matmul", "narrow", "segments"),

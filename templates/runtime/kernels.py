@@ -29,6 +29,16 @@ def _place(rows, ROWS: tl.constexpr):
 
 
 @triton.jit()
+def _apart(start, tile, N, step):
+    # Elements of a flat tile from `start` on, where rows of N lie a step apart; without one they follow each other.
+    if step is None:
+        return tile
+    else:
+        row = start // N + ((start % N).to(tl.int32) + tile) // N
+        return tile + row * (step - N)
+
+
+@triton.jit()
 def _start(ROWS: tl.constexpr, BLOCK: tl.constexpr, value: tl.constexpr, REAL: tl.constexpr):
     # An accumulator for each element of the tile.
     if ROWS == 1:

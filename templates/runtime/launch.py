@@ -16,13 +16,15 @@ TRITON = {torch.float32: tl.float32, torch.float64: tl.float64}
 if not INTERPRETED:  # Triton's interpreter would multiply the bits of bf16
     TRITON[torch.bfloat16] = tl.bfloat16
 
+DIVISIBLE = 16  # what Triton asks of numbers and addresses, to load several elements at once
+FARTHEST = 1 << 17  # elements between rows: of the 16,384 that a tile has at most, offsets are 32 bits
 ALIGNED = 4  # elements that a load may take at once: partial sums of each result start at a multiple
 SLOTS, SUMS = 256, 8  # partial sums that a program loads at once, of so many results: 32 bytes are what memory moves
 TOGETHER = 8  # results whose partial sums one launch adds
 BLOCKS_OF_ROWS = 4  # that a persistent program walks at least: with fewer, adding the partial sums takes longer
 
 Tensors = Sequence[torch.Tensor]
-Numbers = tuple[float, ...]
+Numbers = tuple[float | None, ...]
 Options = dict[str, int]
 
 
@@ -215,6 +217,41 @@ def two_or_more(enough: int, most: int) -> int:
         return max(2, min(enough, most))
     # a size that is a symbol is not decided on; a single program would be, by torch for the partial sums' strides
     return torch.sym_max(2, torch.sym_min(enough, most))
+
+
+# the inputs
+
+
+def in_place(x: torch.Tensor, dims: int) -> tuple[torch.Tensor, int | None]:
+    """A tensor as kernels read it, and how far apart its rows start: None where they follow each other, as in a copy.
+
+    A row is of so many of the last dims, a step as long as an element of the first of them. A compiler has a copy: what
+    it traces need not lie in memory like this when it runs.
+    """
+    if type(x) not in PLAIN:
+        return x.contiguous(), None
+    if x.is_contiguous():
+        return x, None
+    step = _step(x.shape, x.stride(), dims)
+    return (x.contiguous(), None) if step is None or x.data_ptr() % DIVISIBLE else (x, step)
+
+
+@functools.lru_cache(maxsize=1024)
+def _step(shape: tuple[int, ...], strides: tuple[int, ...], dims: int) -> int | None:
+    """The distance between a tensor's rows, if that is one number, and kernels load as much at once as of a copy."""
+    row = 1
+    for extent, stride in zip(reversed(shape[-dims:]), reversed(strides[-dims:])):
+        if extent != 1 and stride != row:
+            return None
+        row *= extent
+    outer = [place for place in zip(shape[:-dims], strides[:-dims]) if place[0] != 1]
+    distance = outer[-1][1]
+    if any([stride != outer[i + 1][0] * outer[i + 1][1] for i, (_, stride) in enumerate(outer[:-1])]):
+        return None
+    length = shape[-dims]
+    step, rest = divmod(distance, row // length)
+    alike = (step % DIVISIBLE == 0) == (length % DIVISIBLE == 0)
+    return step if alike and not rest and distance < FARTHEST else None
 
 
 # the launch

@@ -47,7 +47,7 @@ def function_row(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> Fun
     return Function(
         name=kernel.name,
         definition=definition_name(kernel.name),
-        doc=document(spec, kernel),
+        doc=document(spec, kernel, _apart(kernel, variants)),
         inputs=tuple(a.name for a in kernel.inputs if a.name not in draws.seeds(kernel)),
         seeds=draws.seeds(kernel),
         options=tuple((o.name, annotation(o), repr(o.default)) for o in kernel.options),
@@ -57,6 +57,11 @@ def function_row(spec: Spec, kernel: Kernel, variants: Sequence[Variant]) -> Fun
         numbers=kernel.numbers,
         variants=tuple(Way(v.flags, v.operator, _given(kernel, v)) for v in variants),
     )
+
+
+def _apart(kernel: Kernel, variants: Sequence[Variant]) -> list[str]:
+    """The inputs that every variant reads in place where their rows lie apart."""
+    return [a.name for i, a in enumerate(kernel.inputs) if all(v.forward.inputs[i].stepped for v in variants)]
 
 
 def _given(kernel: Kernel, variant: Variant) -> tuple[str, ...]:

@@ -117,12 +117,13 @@ class Launches:
         )
 
     def _arguments(self, kernel: Kernel) -> tuple[Condition | str, ...]:
-        """Numbers, sizes, and what is decided when the kernel is compiled."""
+        """Numbers, sizes, steps, and what is decided when the kernel is compiled."""
         grads = [t.name for t in self.program.outputs] if self.direction.backward else []
         written = dict.fromkeys(t.memory for t in kernel.written)
         return (
             *kernel.numbers,
             *self._texts(kernel)[0].sizes,
+            *(f"step_{t.name}" for t in kernel.inputs if t.stepped),
             *(Present((name,)) for name in kernel.optional),
             *map(self.direction.wanted, ({name} for name in written if name in grads)),
             *((Innermost(kernel.turning),) if kernel.turning else ()),

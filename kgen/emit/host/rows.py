@@ -337,8 +337,8 @@ class Launcher:
     copies: int  # of factors, for tf32
     parameters: tuple[str, ...]
     missing: tuple[str, ...]  # what may be None
+    stepped: tuple[tuple[str, int], ...]  # read in place where rows lie apart; and of how many last dims a row is
     contiguous: tuple[str, ...]
-    optional: tuple[str, ...]  # those of `contiguous` for which another stands in
     place: str
     shapes: tuple[Shape, ...]
     joined: tuple[tuple[str, str], ...]  # extents that no input has, and what they are the sums of

@@ -21,6 +21,7 @@ class Addresses:
     def __init__(self, kernel: Kernel, naming: Naming) -> None:
         self.naming = naming
         self.tensors = (*kernel.inputs, *kernel.written)
+        self.flat = kernel.flat
 
     def component_offset(self, tensor: Tensor, component: int) -> list[str]:
         """The terms that lead from an element's first component to another."""
@@ -58,7 +59,7 @@ class Addresses:
         return " & ".join(filter(None, [*masks, *within, self.naming.given.get(tensor.memory)]))
 
     def planes(self, used: Collection[str]) -> tuple[Statement, ...]:
-        """The steps of tensors that may be turned, what separates components where addresses read it, and starts."""
+        """The steps of tensors, what separates components where addresses read it, and starts."""
         wanted = dict[str, str]()
         for tensor in self.tensors:
             wanted |= self._own_steps(tensor)
@@ -77,7 +78,10 @@ class Addresses:
                 yield Statement(pointer, " + ".join([pointer, *terms]))
 
     def _own_steps(self, tensor: Tensor) -> dict[str, str]:
-        """The steps of a tensor that may be turned, by name."""
+        """The steps of a tensor that may be turned, or whose rows may lie apart, by name: None costs nothing."""
+        if tensor.stepped:
+            step = self.naming.row_steps[tensor.name]  # in the flat form `_apart` asks for it
+            return {} if self.flat else {step: f"{size_name(tensor.axes[-1])} if {step} is None else {step}"}
         found, turned = steps(tensor) if tensor.split else [], self.naming.turned
         return {self.naming.steps[name]: f"{first} if {turned} else {other}" for name, first, other in found}
 

@@ -4,9 +4,9 @@ In: a `program.Kernel`, its form and its `Addresses`. Out: bases, pointers and m
 that can overrun has a mask, and addresses are int64 bases plus int32 offsets in a tile.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from kgen.emit.kernel.addresses import Addresses
+from kgen.emit.kernel.addresses import Addresses, count
 from kgen.emit.kernel.rows import Found, Statement
 from kgen.emit.kernel.strides import times
 from kgen.graph.tensor import INDEX, Lookup, Tensor
@@ -65,6 +65,15 @@ class Block:
         pointer = " + ".join([naming.pointers[by.tensor], along, *self._down(index)])
         return Found(naming.looked_up[by], naming.in_range[by], pointer, self._mask(index), size_name(by.into))
 
+    def places(self, used: Collection[str]) -> tuple[Statement, ...]:
+        """The places in a tile that addresses read: of rows that follow each other, and of those that may lie apart."""
+        found = {} if self.flat else {"at": f"r * {count(self.kernel.inner)} + {self.tile}"}
+        for tensor in (t for t in self.kernel.inputs if t.stepped):
+            name, step = self.naming.row_places[tensor.name], self.naming.row_steps[tensor.name]
+            flat = f"_apart(start, tile, {size_name(tensor.axes[-1])}, {step})"
+            found[name] = flat if self.flat else f"r * {step} + {self.tile}"
+        return tuple(Statement(name, text) for name, text in found.items() if name in used)
+
     def source(self, tensor: Tensor, component: int) -> tuple[str, str]:
         """The pointer and the mask of a load."""
         return self._pointer(tensor, component), self.addresses.load_mask(tensor, self._mask(tensor))
@@ -108,6 +117,9 @@ class Block:
         """The offset along the tile, and down the block of rows: one index `at` where elements of rows are adjacent."""
         factor, sizes = self.naming.stride(tensor, max(i for i, d in enumerate(tensor.dims) if d in self.inner))
         down = self._down(tensor)
+        apart = self.naming.row_places.get(tensor.name)
+        if apart and (self.flat or down == [times("r", factor, (self.naming.row_steps[tensor.name], *sizes))]):
+            return [times(apart, factor, sizes)]
         if down == [times("r", factor, (size_name(self.kernel.inner[0]), *sizes))]:
             return [times("at", factor, sizes)]
         looked_up = any(by.along in self.inner for by in tensor.lookups)

@@ -27,7 +27,7 @@ from kgen.schedule.narrow import ENDING
 from kgen.schedule.program import Kernel
 from kgen.spec.private_names import size_name
 
-HELPERS = {"at", "first_tile", "slot"}  # what a template computes only where something reads it
+HELPERS = {"first_tile", "slot"}  # what a template computes only where something reads it
 
 
 @lru_cache(maxsize=256)  # kernels and launchers of a module are written from the same rows
@@ -63,6 +63,7 @@ def _text(kernel: Kernel, builder: Builder, form: Form) -> KernelText:
         pointers=tuple(naming.pointers.values()),
         numbers=naming.numbers,
         sizes=naming.sizes,
+        steps=tuple(naming.row_steps.values()),
         unspecialised=(*(size for size in naming.sizes if size not in (inner_size, *naming.starts)), *programs),
         flags=naming.switches,
         rows=addresses.index("row", block.rows),
@@ -71,6 +72,7 @@ def _text(kernel: Kernel, builder: Builder, form: Form) -> KernelText:
         inner=block.tile,
         inner_count=count(kernel.inner),
         planes=addresses.planes(used),
+        places=block.places(used),
         before=before,
         body=body,
         sweeps=sweeps,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from kgen.emit.kernel.choice import LEAVES, named
 from kgen.emit.kernel.printer import Names
-from kgen.emit.kernel.strides import Extent, steps, stride
+from kgen.emit.kernel.strides import Extent, row_step, steps, stride
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
 from kgen.graph.order import Order, owners
@@ -77,6 +77,10 @@ class Naming:
         self.numbers = tuple(numbers[name] for name in k.numbers)
         self.pointers = {name: unique(f"{name}_ptr") for name in tensors}
         self.bases = {name: unique(f"{name}_row") for name in tensors}
+        stepped = [t for t in k.inputs if t.stepped]
+        self.row_steps = {t.name: unique(f"{t.name}_step") for t in stepped}
+        self.steps |= {row_step(t): self.row_steps[t.name] for t in stepped}
+        self.row_places = {t.name: unique(f"{t.name}_at") for t in stepped}
         self.given = {name: unique(f"HAS_{name.upper()}") for name in k.optional}  # may be missing, and read as zero
         written = dict.fromkeys(t.memory for t in k.written)
         self.wanted = {name: unique(name.upper()) for name in written if name.startswith("grad_")}
@@ -87,8 +91,12 @@ class Naming:
         self.planes: dict[tuple[str, ...], str] = {}
         for sizes in (sizes for tensor in tensors for sizes in self.products(tensor)):
             if sizes not in self.planes:
-                step = sizes[-1] in self.steps.values()  # along an axis: all of them
-                wish = sizes[-1].replace("_step", "_steps") if step else "".join(sizes)
+                if sizes[-1] in self.row_steps.values():
+                    wish = sizes[-1].replace("_step", "_plane")
+                elif sizes[-1] in self.steps.values():  # along an axis: all of them
+                    wish = sizes[-1].replace("_step", "_steps")
+                else:
+                    wish = "".join(sizes)
                 self.planes[sizes] = self.names.unique(wish)
 
     def _name_results(self, kernel: Kernel, results: Iterable[Result]) -> None:

@@ -103,6 +103,7 @@ class KernelText:
     pointers: tuple[str, ...]
     numbers: tuple[str, ...]
     sizes: tuple[str, ...]
+    steps: tuple[str, ...]  # how far apart rows of inputs start, or None where they follow each other
     unspecialised: tuple[str, ...]  # all counts but the inner axis's size: they must not recompile
     flags: tuple[str, ...]
     rows: Index  # what a program's row, or its loop over rows, runs over
@@ -111,6 +112,7 @@ class KernelText:
     inner: str
     inner_count: str
     planes: tuple[Statement, ...]
+    places: tuple[Statement, ...]  # where elements lie in a tile
     before: Section  # what does not depend on the row; in a sweep, what does not depend on the tile
     body: Section
     sweeps: tuple[Sweep, ...]

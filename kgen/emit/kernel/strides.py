@@ -13,6 +13,9 @@ Extent = tuple[int, tuple[str, ...]]  # a number times sizes
 
 def stride(tensor: Tensor, position: int) -> Extent:
     """The distance between neighbours along a dim: a number times sizes, and a step if the launcher decides on it."""
+    if tensor.stepped and position < tensor.last:
+        factor, sizes = _extent((*tensor.dims[position + 1 : tensor.last], *tensor.dims[tensor.last + 1 :]))
+        return factor, (*sizes, row_step(tensor))
     if not tensor.split or position < tensor.several:
         return _extent(tensor.strided[position + 1 :])
     end = tensor.split if position < tensor.split else len(tensor.dims)
@@ -31,6 +34,11 @@ def steps(tensor: Tensor) -> list[tuple[str, str, str]]:
 def step_name(tensor: Tensor, end: int) -> str:
     """The distance between neighbours along the last axis before a dim; a kernel has a shorter name for it."""
     return f"{tensor.name}:{tensor.dims[end - 1]}"
+
+
+def row_step(tensor: Tensor) -> str:
+    """How far apart a tensor's rows start, in elements of its last axis."""
+    return step_name(tensor, tensor.last + 1)
 
 
 def _extent(dims: Sequence[str | int]) -> Extent:

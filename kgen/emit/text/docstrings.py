@@ -24,8 +24,8 @@ def formula(spec: Spec, kernel: Kernel) -> list[str]:
     return inspect.cleandoc(kernel.body).splitlines()
 
 
-def document(spec: Spec, kernel: Kernel) -> str:
-    """The docstring of the public function: meaning, shapes, options, errors, source."""
+def document(spec: Spec, kernel: Kernel, apart: Sequence[str]) -> str:
+    """The docstring of the public function: meaning, shapes, options, errors, source; rows of `apart` may lie apart."""
     inputs, outputs = tensors(spec, kernel)
     lines = [*(kernel.doc.strip().splitlines() or [kernel.name]), ""]
     lines += [f"    {line}" for line in formula(spec, kernel)]
@@ -51,8 +51,9 @@ def document(spec: Spec, kernel: Kernel) -> str:
     if kernel.precision:
         lines += [f"Matrices of fp32 are multiplied in {PRECISIONS[kernel.precision]}, whatever torch's setting is."]
     if sum(t.leading for t in inputs) > 1:
-        lines += ["Leading axes broadcast as torch's do; an input that is broadcast is copied to their full size."]
-    lines += [f"Inputs are read in place when contiguous, else copied once. Source: {source_name(spec.path)}."]
+        lines += ["Leading axes broadcast as torch's do; an input that is broadcast may be copied to their full size."]
+    also = f"{' and '.join(apart)} also when only rows lie apart, " if apart else ""
+    lines += [f"Inputs are read in place when contiguous, {also}else copied once. Source: {source_name(spec.path)}."]
     return docstring(lines)
 
 
