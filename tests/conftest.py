@@ -57,7 +57,7 @@ SLOW_PROOFS = ("test_cgenn2d", "test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over other blades; and that
-    of `gatr`, whose functions are compared with tables, with all their gradients, in tests/runtime/test_gatr.py.
+    of `gatr`, of which tests/runtime/test_transformer_layers.py compares all gradients with those of tables.
     """
     for item in items:
         if item.path.parent.parent.name == "generated" and item.path.stem in SLOW_PROOFS:

@@ -261,11 +261,10 @@ class Narrow:
     def _partials(self) -> Iterator[Access]:
         for fold in self.kernel.folds:
             down, chunk = fold.tensor.axes[0], self.tiles.chunk(fold.tensor)
-            values = [self._accumulator(*each) for each in self.sums if each[0] == fold.tensor]
-            flag = self.naming.wanted.get(fold.tensor.name, "")
+            values = tuple(self._accumulator(*each) for each in self.sums if each[0] == fold.tensor)
             for first in range(0, len(values), chunk):
-                place = self.tiles.at(fold.tensor, first, down)
-                yield Access(tuple(values[first : first + chunk]), *place, chunk > 1, flag)
+                place, flag = self.tiles.at(fold.tensor, first, down), self.naming.wanted.get(fold.tensor.name, "")
+                yield Access(values[first : first + chunk], *place, chunk > 1, flag)
 
     def _accumulator(self, tensor: Tensor, component: int, factor: Number, dot: Node) -> str:
         """What was accumulated of a component; nothing, where it is zero."""
