@@ -131,9 +131,9 @@ KERNELS = {
             "maps": (4, "k", "n", 9),
             "biases": (4, "k"),
             "reference": ("...", 16),
-            "weight": ("n", "j", 9),
-            "bias": ("n",),
-            "last": ("n", "n", 9),
+            "weight": ("m", "j", 9),
+            "bias": ("m",),
+            "last": ("n", "m", 9),
             "last_bias": ("n",),
         },
         "outputs": {"out": ("...", "n", 16)},
@@ -142,7 +142,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3, 4), "reference": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
         "joined": {"j": ("k", "k")},
-        "spec": "516f300c1a70",
+        "spec": "abc24b616486",
     },
 }
 
@@ -786,9 +786,9 @@ def mlp_block_oracle(
     maps = maps.permute(2, 1, 0, 3)[None, :, :, None, None]  # 1, n, k, 1, 1, 4, 9
     biases = biases.movedim(0, -1)[None, None, :, None, None]  # 1, 1, k, 1, 1, 4
     reference = _ref_flatten(reference, 1)[:, None, None, None, None]  # b, 1, 1, 1, 1, blade
-    weight = weight[None, :, None, :, None]  # 1, n, 1, j, 1, 9
-    bias = bias[None, :, None, None, None]  # 1, n, 1, 1, 1
-    last = last[None, :, None, None]  # 1, n, 1, 1, m, 9
+    weight = weight[None, None, None]  # 1, 1, 1, m, j, 9
+    bias = bias[None, None, None, :, None]  # 1, 1, 1, m, 1
+    last = last[None, :, None, :, None]  # 1, n, 1, m, 1, 9
     last_bias = last_bias[None, :, None, None, None]  # 1, n, 1, 1, 1
     xn = (
         norm[..., None]
@@ -1024,7 +1024,7 @@ def mlp_block_oracle(
         )
     ).sum(1, keepdim=True) + _ref_regrade(biases[..., 3][..., None], None, (0,))
     z = _ref_cat(
-        3,
+        4,
         (_ref_product("geometric", l, r), 2),
         (
             reference[..., 14][..., None]
@@ -1090,42 +1090,41 @@ def mlp_block_oracle(
             None,
             (4,),
         )
-    ).sum(3, keepdim=True) + _ref_regrade(bias[..., None], None, (0,))
+    ).sum(4, keepdim=True) + _ref_regrade(bias[..., None], None, (0,))
     g = (
         o
         * (0.5 * o[..., 0] * (1 + torch.tanh(0.7978845608028654 * (o[..., 0] + 0.044715 * o[..., 0] ** 3))))[..., None]
     )
-    gm = g.transpose(1, 4)
     out = (
         x
         + (
             _ref_regrade(
                 _ref_regrade(
                     _ref_regrade(
-                        _ref_regrade(last[..., 0][..., None] * _ref_regrade(gm, (0,)), (0, 1), (0,))
-                        + _ref_regrade(last[..., 1][..., None] * _ref_regrade(gm, (1,)) / 2, (0, 1), (1,)),
+                        _ref_regrade(last[..., 0][..., None] * _ref_regrade(g, (0,)), (0, 1), (0,))
+                        + _ref_regrade(last[..., 1][..., None] * _ref_regrade(g, (1,)) / 2, (0, 1), (1,)),
                         (0, 1, 2),
                         (0, 1),
                     )
                     + _ref_regrade(
-                        last[..., 2][..., None] * _ref_regrade(gm, (2,)) / torch.sqrt(x.new_tensor(6))[..., None],
+                        last[..., 2][..., None] * _ref_regrade(g, (2,)) / torch.sqrt(x.new_tensor(6))[..., None],
                         (0, 1, 2),
                         (2,),
                     ),
                     (0, 1, 2, 3),
                     (0, 1, 2),
                 )
-                + _ref_regrade(last[..., 3][..., None] * _ref_regrade(gm, (3,)) / 2, (0, 1, 2, 3), (3,)),
+                + _ref_regrade(last[..., 3][..., None] * _ref_regrade(g, (3,)) / 2, (0, 1, 2, 3), (3,)),
                 None,
                 (0, 1, 2, 3),
             )
-            + _ref_regrade(last[..., 4][..., None] * _ref_regrade(gm, (4,)), None, (4,))
+            + _ref_regrade(last[..., 4][..., None] * _ref_regrade(g, (4,)), None, (4,))
             + _ref_regrade(
                 last[..., 5][..., None]
                 * _ref_product(
                     "geometric",
                     x.new_tensor([1.0, 0.0, 0.0, 0.0]),
-                    _ref_regrade(gm, (0,)),
+                    _ref_regrade(g, (0,)),
                     left=(1,),
                     right=(0,),
                     out=(1,),
@@ -1138,7 +1137,7 @@ def mlp_block_oracle(
                 * _ref_product(
                     "geometric",
                     x.new_tensor([1.0, 0.0, 0.0, 0.0]),
-                    _ref_regrade(gm, (1,)),
+                    _ref_regrade(g, (1,)),
                     left=(1,),
                     right=(1,),
                     out=(2,),
@@ -1152,7 +1151,7 @@ def mlp_block_oracle(
                 * _ref_product(
                     "geometric",
                     x.new_tensor([1.0, 0.0, 0.0, 0.0]),
-                    _ref_regrade(gm, (2,)),
+                    _ref_regrade(g, (2,)),
                     left=(1,),
                     right=(2,),
                     out=(3,),
@@ -1166,7 +1165,7 @@ def mlp_block_oracle(
                 * _ref_product(
                     "geometric",
                     x.new_tensor([1.0, 0.0, 0.0, 0.0]),
-                    _ref_regrade(gm, (3,)),
+                    _ref_regrade(g, (3,)),
                     left=(1,),
                     right=(3,),
                     out=(4,),
@@ -1174,7 +1173,7 @@ def mlp_block_oracle(
                 None,
                 (4,),
             )
-        ).sum(4, keepdim=True)
+        ).sum(3, keepdim=True)
         + _ref_regrade(last_bias[..., None], None, (0,))
     )
     return _ref_unflatten(out.squeeze((2, 3, 4)), lead).to(dtype).contiguous()

@@ -20,7 +20,7 @@ LAYERS = [
     ("cgenn3d", "cemlp_block", (3, 7), True),
     ("cgenn3d", "fully_connected_product_layer", (5, 12), False),
     ("gcan_pga3d", "group_action", (5, 11), False),
-    ("gatr", "mlp_block", (14, 55), True),
+    ("gatr", "mlp_block", (14, 42), False),
 ]
 ROWS = 1024  # of which two parts are made
 
