@@ -26,7 +26,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for `side_by_side`, also where this file is imported
 sys.path.insert(0, str(Path(__file__).parent))
 
-from replace import LAYERS, Bilinear, replace
+from replace import LAYERS, replace
 from side_by_side import compare
 
 IN, OUT = 3, 2  # channels
@@ -65,15 +65,12 @@ def forward(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def flipped(model: nn.Module) -> nn.Module:
-    """A copy of a model with generated layers, whose geometric products have the other sign."""
+    """A copy of a model whose geometric products have the other sign: that of their left factors."""
     wrong = copy.deepcopy(model)
     with torch.no_grad():
-        for layer in wrong.modules():
-            for bilinear in [layer] if isinstance(layer, Bilinear) else [getattr(layer, "equi_bil", None)]:
-                if bilinear is not None:
-                    k = bilinear.proj_bil.weight.shape[0] // 4
-                    bilinear.proj_bil.weight[:k].neg_()
-                    bilinear.proj_bil.bias[:k].neg_()
+        for name, parameter in wrong.named_parameters():
+            if ".proj_bil." in f".{name}":
+                parameter.chunk(4)[0].neg_()
     return wrong
 
 

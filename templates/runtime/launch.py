@@ -279,7 +279,7 @@ def launch(
         return
     # Triton takes longer to find what it compiled for such arguments than to launch it
     key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])
-    aligned = not any([x.data_ptr() % 16 for x in tensors])
+    aligned = not any([x.data_ptr() % DIVISIBLE for x in tensors])
     compiled = _COMPILED.get(key) if aligned else None
     if compiled:
         compiled[grid](*arguments)

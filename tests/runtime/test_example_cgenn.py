@@ -6,7 +6,6 @@ Set KGEN_CGENN to a checkout of the authors' code to have them put into its own 
 import copy
 import importlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import cgenn
 import pytest
 import torch
-from modules import DEVICE, ROOT
+from modules import DEVICE
+from replacing import example_of
 from torch import nn
 
 CHECKOUT = os.environ.get("KGEN_CGENN")
@@ -46,13 +46,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # of l
 @pytest.fixture(scope="module")
 def example() -> Iterator[Any]:
     """The example's modules; what it imports of a checkout, and where from, is forgotten."""
-    before, known = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(ROOT / "examples" / "cgenn"))
-    yield importlib.import_module("compare")
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in ("compare", "replace", "side_by_side", "models", "engineer", "algebra"):
-            del sys.modules[name]
+    with example_of("cgenn", "models", "engineer", "algebra") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

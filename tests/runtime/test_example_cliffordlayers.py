@@ -6,14 +6,14 @@ Set KGEN_CLIFFORDLAYERS to a checkout to have them put into its own models, too.
 import copy
 import importlib
 import os
-import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from modules import DEVICE, ROOT
+from modules import DEVICE
+from replacing import example_of
 from torch import Tensor, nn
 
 CHECKOUT = os.environ.get("KGEN_CLIFFORDLAYERS")
@@ -80,13 +80,8 @@ class MultiVectorAct(nn.Module):
 @pytest.fixture(scope="module")
 def example() -> Iterator[Any]:
     """The example's modules, which are forgotten."""
-    before, known = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(ROOT / "examples" / "cliffordlayers"))
-    yield importlib.import_module("compare")
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in ("compare", "replace", "side_by_side", "cliffordlayers"):
-            del sys.modules[name]
+    with example_of("cliffordlayers", "cliffordlayers") as found:
+        yield found
 
 
 def images() -> nn.Sequential:

@@ -4,7 +4,6 @@ Set KGEN_EZGATR to a folder with ezgatr and einops to have them put into its own
 """
 
 import copy
-import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from modules import DEVICE, ROOT
+from modules import DEVICE
+from replacing import example_of
 from torch import nn
 
 PACKAGES = os.environ.get("KGEN_EZGATR")
@@ -53,13 +53,8 @@ class MVOnlyGATrMLP(nn.Module):
 @pytest.fixture(scope="module")
 def example() -> Iterator[Any]:
     """The example's modules, which are forgotten."""
-    before, known = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(ROOT / "examples" / "ezgatr"))
-    yield importlib.import_module("compare")
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name.partition(".")[0] in ("compare", "replace", "side_by_side", "ezgatr", "einops"):
-            del sys.modules[name]
+    with example_of("ezgatr", "ezgatr", "einops") as found:
+        yield found
 
 
 def kinds(new: dict[str, nn.Module]) -> dict[str, str]:

@@ -145,7 +145,7 @@ class Narrow:
             pointers=tuple(self.addresses.partial_base(g.tensor, "program", ()) for g in k.folds),
             stores=tuple(self._partials()),
         )
-        loads = Section(loads=tuple(a for p in (*products, *body.sums) for a in p.loads))
+        loads = Section(loads=tuple(a for p in products for a in p.loads))
         inner = k.inner[-1]
         return NarrowText(
             name=k.name,
