@@ -68,6 +68,7 @@ KERNELS = {
         "outputs": {"out": ("...", "m", 3)},
         "grads": ("x", "action", "weight", "embed"),
         "grades": {"action": (0, 2, 4)},
+        "products": True,
         "spec": "218db4080ece",
     },
     "multivector_act": {

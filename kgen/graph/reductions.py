@@ -13,6 +13,7 @@ from kgen.graph.node import Node, Rational, Term
 from kgen.graph.table import remembered
 
 Product = tuple[Rational, Node, Node]  # a coefficient, a left factor and a right one
+Split = tuple[list[Product], list[Term]]  # products with two sides, and terms that are none
 Pairs = Sequence[tuple[Node, Node]]
 
 
@@ -54,24 +55,29 @@ class Reductions(Arithmetic):
 
     def _split(self, a: Node, over: tuple[str, ...]) -> Node:
         """The sum as Dots of the products with two sides, those along the same axes together, and of what is left."""
-        split = [(c, x, self._products(c, x, over)) for c, x in a.terms]
-        if not any(found for *_, found in split):
+        split = [self._products(c, x, over) for c, x in a.terms]
+        if not any(products for products, _ in split):
             return self.make("Sum", a.axes - set(over), (a,), over)
-        rest = self.linear((c, x) for c, x, found in split if not found)
+        rest = self.linear(term for _, left in split for term in left)
         alike: dict[object, list[Product]] = {}
-        for product in (product for *_, found in split for product in found):
+        for product in (product for products, _ in split for product in products):
             alike.setdefault(tuple(x.axes for x in product[1:]), []).append(product)
         return self.add(self.sum(rest, over), *(self._dot(products, over) for products in alike.values()))
 
-    def _products(self, c: Rational, x: Node, over: tuple[str, ...]) -> list[Product]:
-        """A scaled term as products with two sides, if it is one, or a sum of them times factors of one side."""
+    def _products(self, c: Rational, x: Node, over: tuple[str, ...]) -> Split:
+        """A scaled term as products with two sides, if it is one, or a sum of them times factors of one side.
+
+        What such a sum has along fewer axes is left: by itself it is summed over less than the whole.
+        """
         if found := sides(x, over):
-            return [(c, self.mul(*found[0]), self.mul(*found[1]))]
+            return [(c, self.mul(*found[0]), self.mul(*found[1]))], []
         if not (opened := inside(x)):
-            return []
+            return [], [(c, x)]
         outside, total = opened
         parts = [self._products(c * d * e, y, over) for d, t in total.terms for e, y in self.mul(*outside, t).single]
-        return [product for part in parts for product in part] if all(parts) else []
+        products = [one for here, _ in parts for one in here]
+        left = [term for _, terms in parts for term in terms]
+        return (products, left) if all(y.axes < x.axes for _, y in left) else ([], [(c, x)])
 
     def merged(self, reductions: Sequence[Term]) -> Node:
         kind, over = (reductions[0][1].kind, reductions[0][1].over)

@@ -279,10 +279,11 @@ def launch(
         return
     # Triton takes longer to find what it compiled for such arguments than to launch it
     key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])
-    aligned = not any([x.data_ptr() % DIVISIBLE for x in tensors])
+    addresses = [x.data_ptr() for x in tensors]
+    aligned = not any([address % DIVISIBLE for address in addresses])
     compiled = _COMPILED.get(key) if aligned else None
-    if compiled:
-        compiled[grid](*arguments)
+    if compiled:  # takes addresses as they are, of which it would ask each tensor and the driver
+        compiled[grid](*addresses, *numbers, *extents, TRITON[real])
         return
     compiled = kernel[grid](*arguments, **options)
     if compiled and aligned and torch.version.cuda:

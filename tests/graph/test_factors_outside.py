@@ -57,6 +57,16 @@ def test_a_sum_with_a_term_that_has_no_sides_stays_whole() -> None:
     assert kinds(b.sum(b.mul(g, b.add(b.mul(u, x), f)), ["n"])).count("Dot") == 0
 
 
+def test_a_term_along_fewer_axes_is_summed_by_itself() -> None:
+    """It lacks the rows of the product, as what is learned for each feature does: its sum costs next to nothing."""
+    b = Builder()
+    (g, u), (x,), (e,) = fields(b, "gu", "n", "m"), fields(b, "x", "b", "n"), fields(b, "e", "n")
+    found = b.sum(b.mul(g, b.add(b.mul(u, x), b.scale(3, b.mul(e, u)))), ["n"])
+    dot, alone = (next(n for n in postorder([found]) if n.kind == kind) for kind in ("Dot", "Sum"))
+    assert dot is b.sum(b.mul(g, u, x), ["n"]) and alone.axes == {"m"}
+    assert {x for _, x in found.terms} == {dot, alone}
+
+
 GROUP_ACTION = """\
 kgen: 1
 name: actions
@@ -80,13 +90,12 @@ def test_a_group_action_is_a_product_for_each_component(null: int, count: int) -
 def test_values_do_not_change() -> None:
     b = Builder()
     (g, u, v), (x, y) = fields(b, "guv", "n", "m"), fields(b, "xy", "b", "n")
-    total = b.sum(b.mul(g, b.linear([(2, b.mul(u, x)), (-1, b.mul(v, y))])), ["n"])
+    (e,) = fields(b, "e", "n")
+    total = b.sum(b.mul(g, b.linear([(2, b.mul(u, x)), (-1, b.mul(v, y)), (3, b.mul(e, u))])), ["n"])
     graph = Graph("f", AXES, tuple(b.tensors.values()), (), (Output(Tensor("out", ("b", "m")), (total,)),), b)
     random = torch.Generator().manual_seed(3)
-    drawn = {
-        t.name: torch.randn(3 if t.axes[0] == "b" else 5, 5 if t.axes[0] == "b" else 4, generator=random).double()
-        for t in graph.inputs
-    }
-    g_, u_, v_, x_, y_ = (drawn[name] for name in "guvxy")
-    expected = 2 * x_ @ (g_ * u_) - y_ @ (g_ * v_)
+    extents = {"b": 3, "n": 5, "m": 4}
+    drawn = {t.name: torch.randn([extents[axis] for axis in t.axes], generator=random).double() for t in graph.inputs}
+    g_, u_, v_, x_, y_, e_ = (drawn[name] for name in "guvxye")
+    expected = 2 * x_ @ (g_ * u_) - y_ @ (g_ * v_) + 3 * e_ @ (g_ * u_)
     torch.testing.assert_close(evaluate(graph, drawn, {}, {})["out"], expected, rtol=1e-12, atol=1e-12)

@@ -51,7 +51,8 @@ def test_agrees(blocks: ModuleType, way: str, kernel: str, dtype: torch.dtype) -
     with launches(blocks) as launched:
         agree(blocks, kernel, draw(blocks, kernel, SIZES[kernel], dtype))
     inside = [name for name in launched if "_narrow_" in name]
-    assert bool(inside) == (way == "narrow"), launched
+    multiplied = DEVICE.type == "cpu" or dtype != torch.float64  # which tensor cores do not
+    assert bool(inside) == (way == "narrow" and multiplied), launched
 
 
 @pytest.mark.parametrize("features", [(1, 1), (17, 28), (64, 33)])
