@@ -12,8 +12,8 @@ from kgen.graph.node import Node
 def sides(product: Node, over: tuple[str, ...]) -> tuple[list[Node], list[Node]] | None:
     """The factors of a product on both sides of a matrix product that contracts `over`; None where it is none.
 
-    Free axes that all factors have are those of a batch. The others fall into two sets that no factor connects, and the
-    factors with them.
+    Free axes that all factors have are those of a batch, but for factors with no free axis that another has not, too.
+    The others fall into two sets that no factor connects, and the factors with them.
     """
     factors = _factors(product)
     while True:
@@ -27,15 +27,14 @@ def sides(product: Node, over: tuple[str, ...]) -> tuple[list[Node], list[Node]]
 def inside(product: Node) -> tuple[list[Node], Node] | None:
     """The factors outside a sum in a product, and that sum; None where there is none.
 
-    The sum alone varies along all axes of the product: multiplied into its terms, the others stay on a side.
+    The sum alone varies along all axes of the product: multiplied into its terms, the others may stay on a side.
     """
     factors = _factors(product)
     while whole := _whole(factors, "Mul", product.axes):
         factors = _opened(factors, whole)
     found = _whole(factors, "Add", product.axes)
     outside = [f for f in factors if f is not found]
-    spread = frozenset[str]().union(*(f.axes for f in outside)) == product.axes
-    return (outside, found) if found and outside and not spread else None
+    return (outside, found) if found and outside and all(f.axes < product.axes for f in outside) else None
 
 
 def _factors(product: Node) -> list[Node]:
@@ -54,7 +53,7 @@ def _opened(factors: Iterable[Node], one: Node) -> list[Node]:
 
 def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], list[Node]] | None:
     free = [f.axes - over for f in factors]
-    batch = frozenset[str].intersection(*(axes for axes in free if axes)) if any(free) else frozenset[str]()
+    batch = frozenset[str].intersection(*(axes for axes in free if not any(axes < other for other in free)))
     rows = _connected([axes - batch for axes in free])
     left = [f for f, axes in zip(factors, free) if axes & rows]
     right = [f for f, axes in zip(factors, free) if axes - batch - rows]

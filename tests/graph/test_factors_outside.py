@@ -51,6 +51,22 @@ def test_what_varies_along_all_axes_stays_outside() -> None:
     assert b.sum(b.mul(f, first), ["n"]).kind == "Sum"
 
 
+def test_factors_of_both_sides_go_into_a_sum() -> None:
+    """As in the distance of two points, whose squares stand before the other one's sum of squares."""
+    b = Builder()
+    (u, v, s), (x, y, t) = fields(b, "uvs", "n", "m"), fields(b, "xyt", "b", "n")
+    assert b.sum(b.mul(s, t, b.add(b.mul(u, x), b.mul(v, y))), ["n"]).kind == "Dot"
+
+
+def test_a_factor_without_the_batch_is_of_one_side() -> None:
+    """A weight of each head: queries and keys are those of a batch and a head all the same."""
+    b = Builder()
+    (q,), (k,), (w,) = fields(b, "q", "b", "h", "s", "c"), fields(b, "k", "b", "h", "t", "c"), fields(b, "w", "h", "c")
+    found = b.sum(b.mul(w, q, k), ["c"])
+    assert found.kind == "Dot" and found.axes == {"b", "h", "s", "t"}
+    assert {frozenset(x.axes) for x in found.pairs[0]} == {frozenset("bhsc"), frozenset("bhtc")}
+
+
 def test_a_sum_with_a_term_that_has_no_sides_stays_whole() -> None:
     b = Builder()
     (g, u), (x,), (f,) = fields(b, "gu", "n", "m"), fields(b, "x", "b", "n"), fields(b, "f", "b", "n", "m")
