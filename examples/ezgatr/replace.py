@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from generated import gatr
 
-LAYERS = ("MVOnlyGATrMLP", "MVOnlyGATrBilinear", "EquiLinear", "EquiRMSNorm")
+LAYERS = ("MVOnlyGATrAttention", "MVOnlyGATrMLP", "MVOnlyGATrBilinear", "EquiLinear", "EquiRMSNorm")
 E123 = 14  # the blade whose part of a reference a join is multiplied by
 
 
@@ -32,6 +32,29 @@ class MLP(gatr.MLPBlock):
 
     def forward(self, x: Tensor, reference: Tensor | None = None) -> Tensor:
         return super().forward(x, of_tokens(reference, x))
+
+
+class Attention(nn.Module):
+    """The attention block: norm, maps to queries, keys and values of each head, attention, a map, and x again."""
+
+    def __init__(self, channels: int, heads: int, causal: bool, eps: float, **kept: Any) -> None:
+        super().__init__()
+        self.channels, self.heads, self.causal = channels, heads, causal
+        self.layer_norm = gatr.EquiRMSNorm(channels, eps=eps, **kept)
+        self.proj_qkv = gatr.EquiLinear(channels, 3 * heads * channels, **kept)
+        self.proj_out = gatr.EquiLinear(heads * channels, channels, **kept)
+        self.attn_mix_ipa, self.attn_mix_daa = (
+            nn.Parameter(torch.zeros(heads, 1, channels, 1, **kept)) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        if attn_mask is not None:
+            raise ValueError("the generated attention has no mask but the causal one")
+        maps = self.proj_qkv(self.layer_norm(x)).unflatten(-2, (3, self.heads, self.channels))
+        q, k, v = maps.movedim(-5, -3).unbind(-5)  # each (..., heads, tokens, channels, 16)
+        weights = [mix[:, 0, :, 0].exp() for mix in (self.attn_mix_ipa, self.attn_mix_daa)]
+        seen = gatr.geometric_attention(q, k, v, *weights, causal=self.causal)
+        return x + self.proj_out(seen.movedim(-4, -3).flatten(-3, -2))
 
 
 def of_tokens(reference: Tensor | None, x: Tensor) -> Tensor:
@@ -71,6 +94,11 @@ def built(kind: str, theirs: Any, like: Tensor) -> nn.Module | None:
             return gatr.EquiLinear(theirs.in_channels, theirs.out_channels, **kept)
         case "EquiRMSNorm" if theirs.weight is not None:
             return gatr.EquiRMSNorm(theirs.in_channels, eps=floor(theirs, like), **kept)
+        case "MVOnlyGATrAttention" if by_both(theirs) and plain(theirs.proj_qkv) and plain(theirs.proj_out):
+            norm, config = theirs.layer_norm, theirs.config
+            if norm.weight is not None:
+                causal, eps = config.attn_is_causal, floor(norm, like)
+                return Attention(norm.in_channels, config.attn_num_heads, causal, eps, **kept)
         case "MVOnlyGATrBilinear" if plain(theirs.proj_bil) and plain(theirs.proj_out):
             linear = theirs.proj_bil
             return Bilinear(linear.in_channels, linear.out_channels // 4, theirs.proj_out.out_channels, **kept)
@@ -79,6 +107,12 @@ def built(kind: str, theirs: Any, like: Tensor) -> nn.Module | None:
             if isinstance(bilinear, Bilinear) and norm.weight is not None:
                 return MLP(norm.in_channels, bilinear.intermediate_channels, eps=floor(norm, like), **kept)
     return None
+
+
+def by_both(theirs: Any) -> bool:
+    """Whether attention is by inner products and distances, with their default scale and floor, and drops nothing."""
+    config = theirs.config
+    return config.attn_kinds == {"ipa": None, "daa": None} and not config.attn_dropout_p and config.attn_scale is None
 
 
 def plain(linear: Any) -> bool:

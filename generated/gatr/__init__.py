@@ -14,6 +14,7 @@ from ._functions.equi_layer_norm import equi_layer_norm, equi_layer_norm_referen
 from ._functions.equi_linear import equi_linear, equi_linear_reference
 from ._functions.equi_rms_norm import equi_rms_norm, equi_rms_norm_reference
 from ._functions.gated_gelu import gated_gelu, gated_gelu_reference
+from ._functions.geometric_attention import geometric_attention, geometric_attention_reference
 from ._functions.geometric_bilinear import geometric_bilinear, geometric_bilinear_reference
 from ._functions.mlp_block import mlp_block, mlp_block_reference
 from ._functions.product_and_join import product_and_join, product_and_join_reference
@@ -40,6 +41,8 @@ __all__ = [
     "equi_rms_norm_reference",
     "gated_gelu",
     "gated_gelu_reference",
+    "geometric_attention",
+    "geometric_attention_reference",
     "geometric_bilinear",
     "geometric_bilinear_reference",
     "mlp_block",

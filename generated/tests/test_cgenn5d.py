@@ -415,11 +415,11 @@ def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
 
 
 def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
-    """The sum of a * b along `dims`, which are kept, without the product in memory."""
-    letters = "abcdefghijklmnopqrstuvwxyz"[: a.ndim]
+    """The sum of a * b along `dims`, which are kept, without the product in memory; one may have components."""
+    letters = "abcdefghijklmnopqrstuvwxyz"[: max(a.ndim, b.ndim)]
     left = "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
-    kept = [None if dim in dims else slice(None) for dim in range(a.ndim)]
-    return torch.einsum(f"{letters},{letters}->{left}", a, b)[tuple(kept)]
+    kept = [None if dim in dims else slice(None) for dim in range(len(letters))]
+    return torch.einsum(f"{letters[: a.ndim]},{letters[: b.ndim]}->{left}", a, b)[tuple(kept)]
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:

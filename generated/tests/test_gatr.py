@@ -144,6 +144,21 @@ KERNELS = {
         "joined": {"j": ("k", "k")},
         "spec": "abc24b616486",
     },
+    "geometric_attention": {
+        "inputs": {
+            "q": ("...", "h", "s", "c", 16),
+            "k": ("...", "h", "t", "c", 16),
+            "v": ("...", "h", "t", "n", 16),
+            "ipa": ("h", "c"),
+            "daa": ("h", "c"),
+        },
+        "outputs": {"out": ("...", "h", "s", "n", 16)},
+        "options": {"causal": False, "eps": 0.001},
+        "grads": ("q", "k", "v", "ipa", "daa"),
+        "grades": {"q": (0, 1, 2, 3, 4), "k": (0, 1, 2, 3, 4), "v": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
+        "products": True,
+        "spec": "de28bbe8548c",
+    },
 }
 
 
@@ -293,6 +308,25 @@ def _ref_cat(dim: int, *parts: tuple[torch.Tensor, int]) -> torch.Tensor:
     shape: torch.Size = torch.broadcast_shapes(*empty)  # type: ignore[no-untyped-call]
     whole = [x.expand(*shape[:dim], x.shape[dim], *shape[dim + 1 :]) for x in moved]
     return torch.cat(whole, dim)
+
+
+def _ref_components(*parts: torch.Tensor) -> torch.Tensor:
+    """The components of tensors, one after the other."""
+    shape: torch.Size = torch.broadcast_shapes(*[x.shape[:-1] for x in parts])  # type: ignore[no-untyped-call]
+    return torch.cat([x.expand(*shape, x.shape[-1]) for x in parts], -1)
+
+
+def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
+    """The sum of a * b along `dims`, which are kept, without the product in memory; one may have components."""
+    letters = "abcdefghijklmnopqrstuvwxyz"[: max(a.ndim, b.ndim)]
+    left = "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
+    kept = [None if dim in dims else slice(None) for dim in range(len(letters))]
+    return torch.einsum(f"{letters[: a.ndim]},{letters[: b.ndim]}->{left}", a, b)[tuple(kept)]
+
+
+def _ref_iota(x: torch.Tensor, size: int, dim: int, rank: int) -> torch.Tensor:
+    """The places along `dim` of `rank` dims, on the device of x."""
+    return torch.arange(size, device=x.device).reshape([-1 if i == dim else 1 for i in range(rank)])
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
@@ -1179,6 +1213,68 @@ def mlp_block_oracle(
     return _ref_unflatten(out.squeeze((2, 3, 4)), lead).to(dtype).contiguous()
 
 
+def geometric_attention_oracle(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, ipa: torch.Tensor, daa: torch.Tensor, *, causal: bool, eps: float
+) -> torch.Tensor:
+    """geometric_attention in plain torch, over a dense table of products."""
+    dtype = _ref_promote(q, k, v, ipa, daa)
+    q, k, v, ipa, daa = _ref_upcast(q, k, v, ipa, daa)
+    lead, (q, k, v) = _ref_broadcast((q, 4), (k, 4), (v, 4))
+    q = _ref_flatten(q, 4)[:, None, :, :, :, None]  # b, 1, h, s, c, 1, blade
+    k = _ref_flatten(k, 4).permute(0, 1, 3, 2, 4)[:, None, :, None]  # b, 1, h, 1, c, t, blade
+    v = _ref_flatten(v, 4).permute(0, 3, 1, 2, 4)[:, :, :, None, None]  # b, n, h, 1, 1, t, blade
+    ipa = ipa[None, None, :, None, :, None]  # 1, 1, h, 1, c, 1
+    daa = daa[None, None, :, None, :, None]  # 1, 1, h, 1, c, 1
+    s_size = q.shape[3]
+    c_size = q.shape[4]
+    t_size = k.shape[5]
+    qw = q[..., 14] / (q[..., 14] ** 2 + eps)
+    kw = k[..., 14] / (k[..., 14] ** 2 + eps)
+    p = _ref_components(
+        (qw * q[..., 11])[..., None],
+        (qw * q[..., 12])[..., None],
+        (qw * q[..., 13])[..., None],
+        (qw * q[..., 14])[..., None],
+    )
+    r = _ref_components(
+        (kw * k[..., 11])[..., None],
+        (kw * k[..., 12])[..., None],
+        (kw * k[..., 13])[..., None],
+        (kw * k[..., 14])[..., None],
+    )
+    share = 1 / torch.sqrt(12 * q.new_full((), c_size))
+    u = share * ipa
+    near = (
+        _ref_contract(u * q[..., 0], k[..., 0], 4)
+        + _ref_contract(u * q[..., 2], k[..., 2], 4)
+        + _ref_contract(u * q[..., 3], k[..., 3], 4)
+        + _ref_contract(u * q[..., 4], k[..., 4], 4)
+        + _ref_contract(u * q[..., 8], k[..., 8], 4)
+        + _ref_contract(u * q[..., 9], k[..., 9], 4)
+        + _ref_contract(u * q[..., 10], k[..., 10], 4)
+    )
+    w = share * daa
+    meet = (
+        _ref_contract(w * p[..., 0] * p[..., 3], r[..., 0] * r[..., 3], 4)
+        + _ref_contract(w * p[..., 1] * p[..., 3], r[..., 1] * r[..., 3], 4)
+        + _ref_contract(w * p[..., 2] * p[..., 3], r[..., 2] * r[..., 3], 4)
+    )
+    far = (
+        _ref_contract(w * (p[..., 0] ** 2 + p[..., 1] ** 2 + p[..., 2] ** 2), r[..., 3] ** 2, 4)
+        + _ref_contract(w * p[..., 3] ** 2, r[..., 0] ** 2 + r[..., 1] ** 2 + r[..., 2] ** 2, 4)
+        - 2 * meet
+    )
+    scores = near - far
+    seen = (
+        torch.where(_ref_iota(q, s_size, 3, 6) >= _ref_iota(q, t_size, 5, 6), scores, -1000000000.0)
+        if causal
+        else scores
+    )
+    weights = torch.exp(seen - seen.amax(5, keepdim=True).detach())
+    out = _ref_contract(weights / weights.sum(5, keepdim=True), v, 5)
+    return _ref_unflatten(out.squeeze((4, 5)).permute(0, 2, 3, 1, 4), lead).to(dtype).contiguous()
+
+
 ORACLES = {
     "equi_linear": equi_linear_oracle,
     "equi_join": equi_join_oracle,
@@ -1188,6 +1284,7 @@ ORACLES = {
     "gated_gelu": gated_gelu_oracle,
     "geometric_bilinear": geometric_bilinear_oracle,
     "mlp_block": mlp_block_oracle,
+    "geometric_attention": geometric_attention_oracle,
 }
 
 

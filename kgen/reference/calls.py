@@ -137,9 +137,11 @@ def _apply(name: str, given: Arguments) -> Value:
         case "sum" | "mean" | "max":
             return _reduction(name, given)
         case "dot":
-            return reductions.dot(v, given.field("a"), given.field("b"), given.axis("over"))
+            return reductions.dot(v, given.operand("a"), given.operand("b"), given.axis("over"))
         case "rename":
             return reductions.renamed(v, given.any("x"), given.axis("axis"), given.axis("to"))
+        case "extent":
+            return reductions.extent(v, given.axis("axis"))
         case "iota":
             return integers.iota(v, given.axis("axis"))
         case "gather":

@@ -16,15 +16,15 @@ from kgen.reference import probe as probes
 from kgen.reference.dims import Dims, Shape, is_component, permuted
 from kgen.reference.names import Names
 from kgen.reference.values import ATOM, Value, Values
-from kgen.spec.body import joined_axes
+from kgen.spec.body import with_made
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Type
 
 
 def all_axes(kernel: Kernel) -> tuple[str, ...]:
-    """The axes of the inputs: those of multivectors first; an index's before what it points into; those of `cat`."""
+    """The axes of the inputs: those of multivectors first; an index's before what it points into; those it makes."""
     memory = ["b" if dim == ELLIPSIS else dim for dim in kernel.memory if dim != "blade"]
-    seen = [axis for argument in kernel.inputs for axis in _type(argument).axes] + [*joined_axes(kernel)]
-    found = [*dict.fromkeys([axis for axis in memory if axis in seen] + seen)]
+    seen = [axis for argument in kernel.inputs for axis in _type(argument).axes]
+    found = [*with_made(kernel, dict.fromkeys([axis for axis in memory if axis in seen] + seen))]
     for index in (t for t in map(_type, kernel.inputs) if t.kind == "index" and not {*t.axes} & {*memory}):
         found.remove(index.axes[0])
         found.insert(found.index(index.into), index.axes[0])
@@ -97,7 +97,8 @@ class Inputs:
                 yield f"{name} = {text}  # {self._comment(name)}"
         for axis, size in names.sizes.items():
             if re.search(rf"\b{size}\b", statements):
-                yield f"{size} = {' + '.join(self._extent(part) for part in self.values.joined.get(axis, (axis,)))}"
+                parts = self.values.joined.get(axis, (self.values.alike.get(axis, axis),))
+                yield f"{size} = {' + '.join(map(self._extent, parts))}"
 
     def _extent(self, axis: str) -> str:
         """The extent of an axis, of the first tensor that has it; those of indices are as they came."""

@@ -38,6 +38,12 @@ def renamed(v: Values, x: Value, axis: str, to: str) -> Value:
     return replace(x, text=text, level=ATOM, axes=x.axes - {axis} | {to}, probes=found)
 
 
+def extent(v: Values, axis: str) -> Value:
+    """How many places an axis has."""
+    probe = probes.random("extent", v.axes.index(axis), ())
+    return v.field(f"{v.like()}.new_full((), {v.sizes[axis]})", frozenset(), probe)
+
+
 def gathered(v: Values, x: Value, index: Value) -> Value:
     """x at the positions that an index has, along the index's axis."""
     (along,) = index.axes
@@ -83,5 +89,6 @@ def dot(v: Values, a: Value, b: Value, axis: str) -> Value:
     if axis not in product.axes:
         raise KgenError(f"dot over {axis}, which the values lack")
     dim = v.axes.index(axis)
-    found = probes.reduce("sum", product.probes[0], [dim])
-    return v.field(f"_ref_contract({a.text}, {b.text}, {dim})", product.axes - {axis}, found)
+    found = tuple(probes.reduce("sum", probe, [dim]) for probe in product.probes)
+    text, axes = f"_ref_contract({a.text}, {b.text}, {dim})", product.axes - {axis}
+    return replace(product, text=text, level=ATOM, axes=axes, probes=found, view=False)

@@ -75,7 +75,8 @@ class _Level:
         self.later = [f for o in outputs for f in o.fields]  # fields that are computed after the factors
         self.read = {a for n in postorder(self.later) for a in n.args}
         self.residuals = dict[Node, Node]()  # fields that are stored with the factors, as later levels read them
-        self.saved = set(under_all_names(draft.builder, {x: x for x in draft.saved.values()}))
+        held = [x for field in draft.saved.values() for _, x in field.terms]  # a Dot, or scaled where factors are read
+        self.saved = set(under_all_names(draft.builder, dict(zip(held, held))))
 
     def add(self, dots: Sequence[Node]) -> list[Output]:
         """Steps that make the Dots; gives the results that are left."""
@@ -203,7 +204,10 @@ class _Level:
         why = {o.tensor.name: FACTORS for o in found.fresh} | {s.rest.tensor.name: RESTS for s in choice.added}
         why |= {tensor.name: RESIDUALS for tensor in tensors}
         beside = as_outputs(self.builder, tensors, where)
-        add_stages(self.draft, [*found.fresh, *beside, *early], self.later, why)
+        made = set(postorder(f for o in found.fresh for f in o.fields))
+        along = [o for o in self._storable() if made.issuperset(o.fields)]
+        self.outputs = [o for o in self.outputs if o not in along]
+        add_stages(self.draft, [*found.fresh, *beside, *along, *early], self.later, why)
         self.residuals = self.store.remember(tensors, where)
         return found.pairs
 

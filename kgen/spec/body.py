@@ -20,13 +20,13 @@ import ast
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from kgen.errors import KgenError, KgenErrors, Mark
 from kgen.spec import terms
-from kgen.spec.model import Kernel
+from kgen.spec.model import COMPONENT_AXES, Kernel
 
 DEPTH = 100  # levels of nesting, so that no walk over a body can exhaust the stack
 LOOSE = {ast.BitXor: "^", ast.BitOr: "|", ast.BitAnd: "&", ast.RShift: ">>"}  # bind looser than + in Python
@@ -76,12 +76,25 @@ def examined(kernel: Kernel) -> Body:
 
 
 @lru_cache  # asked for once for each input
-def joined_axes(kernel: Kernel) -> tuple[str, ...]:
-    """The axes that the body makes of others by `cat`, in order."""
-    calls = [node for node in ast.walk(examined(kernel).tree) if isinstance(node, ast.Call)]
-    ours = [node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "cat"]
-    named = [k.value.id for node in ours for k in node.keywords if k.arg == "to" and isinstance(k.value, ast.Name)]
-    return tuple(dict.fromkeys(named))
+def made_axes(kernel: Kernel) -> Mapping[str, str]:
+    """The axes that the body makes, in order, which inputs may have, too: by `rename` of another one, or by `cat`."""
+    found = dict[str, str]()
+    for call in ast.walk(examined(kernel).tree):
+        name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+        if isinstance(call, ast.Call) and name in ("cat", "rename"):
+            given = {k.arg: getattr(k.value, "id", "") for k in call.keywords}
+            if (to := given.get("to")) and to not in COMPONENT_AXES:
+                found.setdefault(to, given.get("axis", "") if name == "rename" else "")
+    return found
+
+
+def with_made(kernel: Kernel, axes: Iterable[str]) -> tuple[str, ...]:
+    """The axes, and those that the body makes: another name of an axis stands behind it, what `cat` makes last."""
+    found = [*axes]
+    for made, axis in made_axes(kernel).items():
+        if made not in found:
+            found.insert(found.index(axis) + 1 if axis in found else len(found), made)
+    return tuple(found)
 
 
 def _tree(kernel: Kernel) -> ast.Module:

@@ -151,8 +151,10 @@ _GEOMETRIC = (
     Word("detach", "x: value", "x", "x, through which no gradient flows.", "detach(x)", GL),
 )  # fmt: skip
 _AXES = (
-    Word("rename", "x: any, axis: axis, to: other", "y[to] = x[axis]", "x along an axis of the same extent.",
+    Word("rename", "x: any, axis: axis, to: other", "y[to] = x[axis]",
+         "x along an axis of the same extent, or along one that is only in the body.",
          "u * rename(x, axis=n, to=m)", GL),
+    Word("extent", "axis: along", "n", "How many places an axis has, as a number.", "x / sqrt(extent(n))", GL),
     Word("cat", "*parts: values, axis: axes, to: made", "x[0], ..., y[0], ... along a new axis",
          "Values one after the other along an axis of their own.", "cat(x, y, axis=n, to=k)", GL),
     Word("components", "*parts: values", "[x_A, ..., s, ...]", "Components of multivectors, and fields, as a tensor's.",
@@ -179,8 +181,8 @@ _REDUCTIONS = (
     Word("mean", "x: value, over: axis", "sum(x) / extent", "The mean along an axis.", "mean(x, over=n)", GL),
     Word("max", "x: value, over: axis", "max of x[i] over i", "The maximum along an axis, of each component.",
          "max(x, over=n)", NONE),
-    Word("dot", "a: field, b: field, over: axis", "sum of a[i] b[i] over i", "The sum of a * b along an axis.",
-         "dot(s, t, over=n)", GL),
+    Word("dot", "a: value, b: value, over: axis", "sum of a[i] b[i] over i",
+         "The sum of a * b along an axis, of fields, or of a field and a multivector.", "dot(s, t, over=n)", GL),
 )  # fmt: skip
 _FIELDS = (
     Word("exp", FIELD, "e^x", "The exponential of a field.", "exp(x.e)", GL, "torch.exp"),

@@ -3,7 +3,8 @@
 In: the types of a spec and the values that a body returns. Out: `Tensor` and `Output`, with the rules
 
 * a kernel's axes are those of its multivectors' memory order that inputs have, then others by first appearance, then
-  those that `cat` makes; that of an index stands before the one that it points into, for it takes its place;
+  those that `cat` makes; one that `rename` makes stands behind the one that it renames, that of an index before the one
+  that it points into, for it takes its place;
 * an undeclared result is named like the variable that is returned, when that is a plain name, no argument, and
   returned once; else `out`, `out1`, … (the number is the place in the tuple), skipping names that are taken;
 * an undeclared multivector has the kernel's memory order, an undeclared field the same without the blade, both
@@ -18,7 +19,7 @@ from kgen.errors import Follows, KgenError
 from kgen.graph.graph import Output
 from kgen.graph.node import Node
 from kgen.graph.tensor import INDEX, INTEGER, SEED, Lookup, Tensor
-from kgen.spec.body import joined_axes
+from kgen.spec.body import with_made
 from kgen.spec.model import COMPONENT_AXES, ELLIPSIS, Argument, Kernel, Spec, Type
 from kgen.spec.private_names import private_names
 from kgen.trace import algebra as tables
@@ -30,9 +31,9 @@ from kgen.trace.values import Context, Index, Indexed, Integer, Multivector, See
 def axes(kernel: Kernel) -> tuple[str, ...]:
     """All axes of a kernel, outermost first."""
     seen = dict.fromkeys(axis for argument in kernel.inputs if argument.type for axis in argument.type.axes)
-    seen |= dict.fromkeys(joined_axes(kernel))
     order = ["b" if axis == ELLIPSIS else axis for axis in kernel.memory if axis != "blade"]
     found = [*(axis for axis in order if axis in seen), *(axis for axis in seen if axis not in order)]
+    found = [*with_made(kernel, found)]
     for index in (a.type for a in kernel.inputs if a.type and a.type.kind == "index"):
         if set(index.axes).isdisjoint(order) and index.into in found:
             found.remove(index.axes[0])

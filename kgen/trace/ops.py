@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kgen.spec.vocabulary import VOCABULARY, Parameter, Word
+from kgen.trace import axes as along
 from kgen.trace import lowering as to
 from kgen.trace.random import dropout
 from kgen.trace.values import Value
@@ -75,12 +76,13 @@ MEANINGS: dict[str, Lowering] = {
     "grade_rms_norm": to.grade_rms_norm,
     "pointwise": to.pointwise,
     "detach": to.detach,
-    "rename": to.rename,
-    "cat": to.cat,
-    "components": to.components,
-    "iota": to.iota,
-    "gather": to.gather,
-    "segment_sum": to.segment_sum,
+    "rename": along.rename,
+    "extent": along.extent,
+    "cat": along.cat,
+    "components": along.components,
+    "iota": along.iota,
+    "gather": along.gather,
+    "segment_sum": along.segment_sum,
     "dropout": dropout,
     "sum": to.sum,
     "mean": to.mean,

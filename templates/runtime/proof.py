@@ -353,9 +353,11 @@ def prove(
     rounding = 2.0**-8 if in_bf16 else torch.finfo(arithmetic).eps / 2
 
     @functools.cache
-    def near() -> list[Tensors]:
+    def near() -> list[tuple[Tensors, Tensors]]:
         moved = [shaken(inputs, rounding, seed) for seed in range(3)]
-        return [expected(case, values, torch.float64, wanted, second, further) for values in moved]
+        kinds = torch.float64, arithmetic
+        made = [[expected(case, values, kind, wanted, second, further) for kind in kinds] for values in moved]
+        return [(exact, rough) for exact, rough in made]
 
     for name, x in found.items():
         assert x.dtype == floating.get(name.split()[-1] if name.startswith(("d ", "dd ")) else "", promised), name
@@ -387,11 +389,12 @@ def agree(
     exact: Tensor,
     rough: Tensor,
     tolerance: float = 0.0,
-    near: Callable[[], list[Tensors]] | None = None,
+    near: Callable[[], list[tuple[Tensors, Tensors]]] | None = None,
 ) -> None:
     """No worse than the tolerance; nor, where numbers are ill-conditioned or overflow, than plain torch by far.
 
-    `near` has what the oracle makes of inputs that are off by a rounding, and is asked where x is off by more.
+    `near` has what the oracle makes of inputs that are off by a rounding, in fp64 and roughly, and is asked where x is
+    off by more: of one sample plain torch may be off by little by chance.
     """
     finite = exact.isfinite() & rough.isfinite()
     if x.numel() and not finite.any():
@@ -402,7 +405,10 @@ def agree(
     off, usual = (error(y[finite], exact[finite], least) for y in (x, rough))
     allowed = max(tolerance or TOLERANCE[x.dtype], 10 * usual)
     if near and off > allowed:
-        allowed = SHAKEN * max(error(moved[name][finite], exact[finite], least) for moved in near())
+        for moved, roughly in near():
+            spread = error(moved[name][finite], exact[finite], least)
+            usual = error(roughly[name].double()[finite], moved[name][finite], least)
+            allowed = max(allowed, SHAKEN * spread, 10 * usual)
     assert off <= allowed, f"{name} is off by {off:.1e}"
 
 

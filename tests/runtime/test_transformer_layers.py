@@ -113,12 +113,31 @@ def block(x: Tensor, state: Mapping[str, Tensor], reference: Tensor) -> Tensor:
     return x + linear(gate(bilinear(normed, inner, reference)), state["proj_out.weight"], state["proj_out.bias"])
 
 
-def agree(found: Tensor, expected: Tensor, sources: list[Tensor]) -> None:
+def features(x: Tensor, key: bool) -> Tensor:
+    """What inner products and squares of distances are made of, (..., channels, 12)."""
+    point = x[..., 11:15] * x[..., E123, None] / (x[..., E123, None] ** 2 + 1e-3)
+    place, weight = point[..., :3], point[..., 3:]
+    square = place.square().sum(-1, keepdim=True)
+    parts = [-(weight**2), -square, 2 * place * weight] if key else [square, weight**2, place * weight]
+    return torch.cat([x[..., NORMED[:7]], *parts], -1)
+
+
+def attention(given: list[Tensor], causal: bool) -> Tensor:
+    """By torch's own, of features one after the other."""
+    q, k, v, ipa, daa = given
+    weights = torch.cat([x[:, None, :, None].expand(-1, 1, -1, n) for x, n in ((ipa, 7), (daa, 5))], -1)
+    left, right = (weights * features(q, False)).flatten(-2), features(k, True).flatten(-2)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        found = torch.nn.functional.scaled_dot_product_attention(left, right, v.flatten(-2), is_causal=causal)
+    return found.view(*found.shape[:-1], *v.shape[-2:])
+
+
+def agree(found: Tensor, expected: Tensor, sources: list[Tensor], within: float = 1e-11) -> None:
     """Values, and all gradients of both."""
     cotangent = drawn(*expected.shape, seed=9).detach()
     grads, others = (torch.autograd.grad(x, sources, cotangent, retain_graph=True) for x in (found, expected))
     for x, y in zip((found, *grads), (expected, *others), strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(x, y, rtol=within, atol=within)
 
 
 # functions
@@ -151,6 +170,72 @@ def test_points_join_to_a_line() -> None:
     assert line.count_nonzero() == 1 and all(
         not of.equi_join(line, point, reference[None]).any() for point in (origin, other)
     )
+
+
+# attention
+
+H, C = 2, 3  # heads, channels of queries and keys
+
+
+def queries(tokens: tuple[int, int] = (T, T), batch: tuple[int, ...] = (B,)) -> list[Tensor]:
+    """Queries, keys, values, and the weights of each head."""
+    s, t = tokens
+    shapes = ((*batch, H, s, C, 16), (*batch, H, t, C, 16), (*batch, H, t, N, 16), (H, C), (H, C))
+    return [drawn(*shape, seed=i) for i, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("tokens", [(1, 1), (5, 5), (17, 17), (3, 9)], ids=str)
+def test_attention(tokens: tuple[int, int], causal: bool) -> None:
+    of, given = module("gatr"), queries(tokens)
+    with launches(of) as launched:
+        found = of.geometric_attention(*given, causal=causal)
+        agree(found, attention(given, causal), given, 1e-9)  # where w is small, w / (w^2 + eps) is large
+    assert launched
+
+
+def test_attention_of_nothing() -> None:
+    """No query has no result; without keys the sum of weights is one of nothing."""
+    of = module("gatr")
+    assert of.geometric_attention(*queries((0, 4))).shape == (B, H, 0, N, 16)
+    assert of.geometric_attention(*queries((3, 3), (0,))).shape == (0, H, 3, N, 16)
+
+
+def test_attention_is_causal() -> None:
+    of, (q, k, v, *weights) = module("gatr"), queries((6, 6))
+    found = of.geometric_attention(q, k, v, *weights, causal=True)
+    later = [x.detach().clone() for x in (k, v)]
+    for x in later:
+        x[:, :, 4:] = 100.0
+    assert torch.equal(of.geometric_attention(q, *later, *weights, causal=True)[:, :, :4], found[:, :, :4])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_attention_is_equivariant(count: int) -> None:
+    """Of reflections, one after the other, in planes of any length: of norm one for queries and keys, whose points are
+    told by their weights."""
+    of, given = module("gatr"), [x.detach() for x in queries((4, 5))]
+    planes = [drawn(4, seed=20 + i).detach() for i in range(count)]
+
+    def moved(x: Tensor) -> Tensor:
+        for plane in planes:
+            unit = torch.zeros(16, dtype=torch.float64, device=DEVICE)
+            unit[1:5] = plane / plane[1:].norm()
+            even = torch.tensor([(-1.0) ** a.bit_count() for a in BLADES], dtype=torch.float64, device=DEVICE)
+            x = product(product(unit.expand_as(x), even * x), unit.expand_as(x))
+        return x
+
+    expected = moved(of.geometric_attention(*given))
+    found = of.geometric_attention(*map(moved, given[:3]), *given[3:])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_attention_of_other_shapes() -> None:
+    of, (q, k, v, ipa, daa) = module("gatr"), queries((4, 4))
+    with pytest.raises(ValueError, match="geometric_attention: ipa must have shape"):
+        of.geometric_attention(q, k, v, ipa[:1], daa)
+    with pytest.raises(ValueError, match="geometric_attention: v must have"):
+        of.geometric_attention(q, k, v[:, :, :3], ipa, daa)
 
 
 # modules

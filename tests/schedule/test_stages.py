@@ -39,7 +39,7 @@ from kgen.tools.show import render
 from kgen.trace.trace import trace
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"b": 3, "n": 5, "m": 2, "k": 4, "v": 3, "c": 2, "d": 3}
+SIZES = {"b": 3, "n": 5, "m": 2, "k": 4, "v": 3, "c": 2, "d": 3, "t": 3}
 
 
 def traced(name: str, signature: tuple[int, int, int]) -> Graph:

@@ -71,7 +71,7 @@ def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Pat
     cgenn: tuple[str, ...] = ("cemlp_block", "fully_connected_product_layer", "steerable_product_layer")
     first_order |= {"cgenn2d": cgenn[:1], "cgenn3d": cgenn[:2], "cgenn_sta": cgenn, "cgenn5d": cgenn}
     first_order["gcan_pga3d"] = ("group_action", "point_action")
-    first_order["gatr"] = ("product_and_join", "geometric_bilinear", "mlp_block")
+    first_order["gatr"] = ("product_and_join", "geometric_bilinear", "mlp_block", "geometric_attention")
     first_order["blocks"] = ("block", "planes")
     assert all(
         (k.order == 1) == (k.name in first_order.get(spec.name, ())) for k in spec.kernels

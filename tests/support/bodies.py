@@ -61,6 +61,13 @@ BODIES: dict[str, tuple[str, Inputs]] = {
         "return sin(d) + e + dot(exp(x), exp(w), over=n) + dot(exp(y), exp(u), over=n)",
         {**{name: ["b", "n"] for name in "xyz"}, **{name: ["n", "m"] for name in "uvw"}},
     ),
+    "among themselves": (  # of rows, along an axis that no input has
+        "q = dot(y, w, over=n)\n"
+        "s = dot(q, rename(q, axis=b, to=t), over=m) / sqrt(extent(m))\n"
+        "p = exp(s - detach(max(s, over=t)))\n"
+        "return dot(p / sum(p, over=t), rename(x, axis=b, to=t), over=t)",
+        {"x": "multivector", "y": ["b", "n"], "w": ["n", "m"]},
+    ),
     "softmax": ("w = exp(x.e - detach(max(x.e, over=n)))\nreturn w / sum(w, over=n) * y", MV),
     "centred": ("c = x - mean(x, over=n)\nreturn c / (1 + mean(norm_squared(c) ** 2, over=n)), max(y, over=b)", MV),
     "columns": ("return sum(w * x.e, over=b) / sum(2 + w * w, over=b), x * sum(w, over=b)", {**MV, "w": ["b"]}),

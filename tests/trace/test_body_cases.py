@@ -49,6 +49,12 @@ BODIES: dict[str, tuple[Mapping[str, str], str]] = {
         {"x": "multivector", "w": "weights(x)[k, n]"},
         "return mv_linear(rename(x, axis=n, to=k), w) * x",
     ),
+    "among_themselves": (
+        {"x": "multivector", "u": "[n, m]"},
+        "q = u * x.e\n"
+        "p = exp(dot(q, rename(tanh(q), axis=n, to=t), over=m) / sqrt(extent(m)))\n"
+        "return dot(p, rename(x, axis=n, to=t), over=t), sum(where(iota(t) < 2, p, 1), over=t)",
+    ),
     "joined": (
         {"x": "multivector", "y": "multivector", "w": "weights(x)[k, m]", "a": "scalar[k]"},
         "both = cat(x * y, odd(y), axis=n, to=k)\n"

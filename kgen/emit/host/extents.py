@@ -46,11 +46,14 @@ def shapes(inputs: Iterable[Tensor]) -> tuple[Shape, ...]:
 
 
 def joined(program: Program, inputs: Iterable[Tensor]) -> tuple[tuple[str, str], ...]:
-    """The extents that are sums of others and of which no input says how long they are, as far as the steps ask."""
+    """The extents of which no input says how long they are, as far as the steps ask: another's, or sums of others."""
     known = {axis for tensor in inputs for axis in tensor.axes}
     asked = {d for step in program.every_step for t in (*step.inputs, *step.written) for d in t.strided}
     asked |= {n.axis for kernel in program.every_kernel for n in kernel.nodes if n.kind == "Size"}
-    new = [(whole, axes) for whole, axes in program.graph.builder.joined.items() if whole not in known]
+    graph = program.graph
+    named = zip(graph.axes, map(str, graph.extents(graph.axes)))
+    made = {axis: (one,) for axis, one in named if axis != one} | graph.builder.joined
+    new = [(whole, axes) for whole, axes in made.items() if whole not in known]
     for whole, axes in reversed(new):
         asked |= set(axes) if whole in asked else set()
     return tuple((size_name(whole), " + ".join(map(size_name, axes))) for whole, axes in new if whole in asked)

@@ -12,7 +12,7 @@ from kgen.emit.text.conventions import weights
 from kgen.graph.node import holds_dot
 from kgen.graph.tensor import Tensor
 from kgen.schedule.needed import Work
-from kgen.spec.body import joined_axes
+from kgen.spec.body import made_axes
 from kgen.spec.model import Kernel, Spec
 from kgen.trace.trace import by_default, output_names, paths, trace
 
@@ -52,7 +52,7 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
 
 def joined(spec: Spec, kernel: Kernel) -> dict[str, tuple[str, ...]]:
     """The axes that some variant makes of others, with these."""
-    graphs = [trace(spec, kernel, flags) for flags in kernel.choices] if joined_axes(kernel) else []
+    graphs = [trace(spec, kernel, flags) for flags in kernel.choices] if made_axes(kernel) else []
     found = [(graph, whole, axes) for graph in graphs for whole, axes in graph.builder.joined.items()]
     return {str(graph.extents([whole])[0]): tuple(map(str, graph.extents(axes))) for graph, whole, axes in found}
 
