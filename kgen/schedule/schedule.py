@@ -116,7 +116,14 @@ def _forward(graph: Graph, held: Sequence[Node]) -> _Forward:
     """
     b = graph.builder.copy()
     graph, fresh = replace(graph, builder=b), b.copy()
-    tensors, where = store_between(graph, [f for f in held if f.kind != "Dot"], "saved")
+    dots = [n for n in postorder(held) if n.kind == "Dot"]
+
+    def inner(field: Node) -> str | None:
+        """The inner axis of the kernel that makes a field: beside fields with another one it took a pass of its own."""
+        involved = {axis for n in postorder([field], stop=dots) for axis in n.axes}
+        return next((axis for axis in reversed(graph.axes) if axis in involved), None)
+
+    tensors, where = store_between(graph, [f for f in held if f.kind != "Dot"], "saved", inner)
     results = [*graph.outputs, *as_outputs(b, tensors, where)]
     draft = plan(graph, results, saved=[f for f in held if f.kind == "Dot"])
     places = draft.saved | {n: b.input(b.declare(t).name, i, t.axes) for n, (t, i) in where.items()}

@@ -1,10 +1,12 @@
 """Which fields a forward stores for its backward because to compute them again takes longer than to read them."""
 
 import pytest
+from handmade import one
 
 from kgen.emit.variants import variants_of
 from kgen.schedule.program import Kernel, Program
 from kgen.schedule.recomputing import STORED_AND_LOADED, dear
+from kgen.schedule.schedule import schedule
 from kgen.spec.load import load
 from kgen.trace.trace import trace
 
@@ -59,3 +61,12 @@ def test_what_is_not_stays_in_registers() -> None:
     forward, _ = programs([1, 3, 0])
     (whole,) = forward.kernels
     assert whole.kind == "row" and all(len(t.labels) < 16 for t in forward.saved) and stored(whole) == 17
+
+
+def test_norms_along_two_axes_are_stored_by_the_kernels_that_make_them() -> None:
+    """Both are a number for each row; in one tensor they were one kernel's to store, and another summed once more."""
+    body = "return x / sqrt(1 + mean(x ** 2, over=n)), s / sqrt(1 + mean(s ** 2, over=m))"
+    spec = one(None, {"x": ["b", "n"], "s": ["b", "m"]}, body, outputs={"y": ["b", "n"], "t": ["b", "m"]})
+    forward, *_ = schedule(trace(spec, spec.kernels[0], {}), ("x", "s"))
+    assert [(k.kind, len(k.stores)) for k in forward.kernels] == [("row", 2), ("row", 2)]
+    assert [t.dims for t in forward.saved] == [(1, "b"), (1, "b")]
