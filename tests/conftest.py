@@ -51,13 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the goldens instead of comparing with them")
 
 
-SLOW_PROOFS = ("test_cgenn2d", "test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d", "test_gatr")
+SLOW_PROOFS = ("test_cgenn2d", "test_cgenn_sta", "test_cgenn5d", "test_gcan_pga3d", "test_gatr", "test_lgatr")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over other blades; and that
-    of `gatr`, of which tests/runtime/test_transformer_layers.py compares all gradients with those of tables.
+    """Slow are proofs of packages with the kernels of another, `cgenn3d` and `gcan_vga3d`, over other blades; and those
+    of `gatr` and `lgatr`, of which tests/runtime compares all gradients with those of tables.
     """
     for item in items:
         if item.path.parent.parent.name == "generated" and item.path.stem in SLOW_PROOFS:

@@ -21,6 +21,7 @@ LAYERS = [
     ("cgenn3d", "fully_connected_product_layer", (5, 12), False),
     ("gcan_pga3d", "group_action", (5, 11), False),
     ("gatr", "mlp_block", (14, 42), False),
+    ("lgatr", "mlp_block", (16, 37), False),
 ]
 ROWS = 1024  # of which two parts are made
 
