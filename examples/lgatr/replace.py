@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from generated import lgatr
 
-LAYERS = ("LGATrBlock", "GeometricBilinear", "EquiLinear", "EquiLayerNorm", "ScalarGatedNonlinearity")
+LAYERS = ("LGATrBlock", "SelfAttention", "GeometricBilinear", "EquiLinear", "EquiLayerNorm", "ScalarGatedNonlinearity")
 
 
 class Alone(nn.Module):
@@ -77,6 +77,32 @@ class Gate(nn.Module):
         return lgatr.gated_gelu_and_scalars(multivectors, scalars)
 
 
+class Attention(nn.Module):
+    """Attention of tokens among themselves, with their maps as they were."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__()
+        self.qkv_module, self.out_linear = theirs.qkv_module, theirs.out_linear
+
+    def forward(
+        self,
+        multivectors: Tensor,
+        scalars: Tensor,
+        additional_qk_features_mv: Tensor | None = None,
+        additional_qk_features_s: Tensor | None = None,
+        **others: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        if others:
+            raise ValueError(f"the generated attention takes no {', '.join(others)}: leave SelfAttention as it is")
+        further = additional_qk_features_mv, additional_qk_features_s
+        q, k, v, q_s, k_s, v_s = self.qkv_module(multivectors, scalars, *further)
+        heads = q.shape[-4]  # which may share keys and values
+        k, v = (x.expand(*x.shape[:-4], heads, *x.shape[-3:]) for x in (k, v))
+        k_s, v_s = (x.expand(*x.shape[:-3], heads, *x.shape[-2:]) for x in (k_s, v_s))
+        seen, seen_s = lgatr.attention(q, k, v, q_s, k_s, v_s)
+        return self.out_linear(seen.transpose(-4, -3).flatten(-3, -2), seen_s.transpose(-3, -2).flatten(-2, -1))
+
+
 class Block(lgatr.MLPBlock):
     """A block: attention as it was, then all that follows in one call."""
 
@@ -123,6 +149,8 @@ def built(kind: str, theirs: Any, like: Tensor) -> nn.Module | None:
             return Gate()
         case "GeometricBilinear":
             return bilinear(theirs, kept)
+        case "SelfAttention" if theirs.dropout is None and not theirs.use_head_scale:
+            return Attention(theirs) if theirs.out_linear.s2mvs is not None else None
         case "LGATrBlock":
             return block(theirs, kept)
     return None

@@ -10,6 +10,7 @@ channels, blades) and (batch, items, channels), and the modules load its state d
 another scalar and an axial vector another vector: reflections, which tell them apart, do not commute.
 """
 
+from ._functions.attention import attention, attention_reference
 from ._functions.equi_layer_norm import equi_layer_norm, equi_layer_norm_reference
 from ._functions.equi_linear import equi_linear, equi_linear_reference
 from ._functions.equi_linear_and_scalars import equi_linear_and_scalars, equi_linear_and_scalars_reference
@@ -50,6 +51,8 @@ __all__ = [
     "MLPBlock",
     "SIGNATURE",
     "UnbiasedEquiLinearAndScalars",
+    "attention",
+    "attention_reference",
     "equi_layer_norm",
     "equi_layer_norm_reference",
     "equi_linear",

@@ -248,6 +248,21 @@ KERNELS = {
         "products": True,
         "spec": "b5a8db084a0c",
     },
+    "attention": {
+        "inputs": {
+            "q": ("...", "h", "s", "c", 16),
+            "k": ("...", "h", "t", "c", 16),
+            "v": ("...", "h", "t", "n", 16),
+            "q_s": ("...", "h", "s", "e"),
+            "k_s": ("...", "h", "t", "e"),
+            "v_s": ("...", "h", "t", "f"),
+        },
+        "outputs": {"out": ("...", "h", "s", "n", 16), "out_s": ("...", "h", "s", "f")},
+        "grads": ("q", "k", "v", "q_s", "k_s", "v_s"),
+        "grades": {"q": (0, 1, 2, 3, 4), "k": (0, 1, 2, 3, 4), "v": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
+        "products": True,
+        "spec": "e34bd3d978a8",
+    },
 }
 
 
@@ -373,6 +388,14 @@ def _ref_flatten(x: torch.Tensor, rank: int) -> torch.Tensor:
 def _ref_unflatten(x: torch.Tensor, lead: torch.Size) -> torch.Tensor:
     """x with its first axis as the axes `lead`."""
     return x.reshape(*lead, *x.shape[1:])
+
+
+def _ref_contract(a: torch.Tensor, b: torch.Tensor, *dims: int) -> torch.Tensor:
+    """The sum of a * b along `dims`, which are kept, without the product in memory; one may have components."""
+    letters = "abcdefghijklmnopqrstuvwxyz"[: max(a.ndim, b.ndim)]
+    left = "".join(letter for dim, letter in enumerate(letters) if dim not in dims)
+    kept = [None if dim in dims else slice(None) for dim in range(len(letters))]
+    return torch.einsum(f"{letters[: a.ndim]},{letters[: b.ndim]}->{left}", a, b)[tuple(kept)]
 
 
 def _ref_collect(terms: torch.Tensor, target: list[int], size: int) -> torch.Tensor:
@@ -1358,6 +1381,53 @@ def mlp_block_oracle(
     )
 
 
+def attention_oracle(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, q_s: torch.Tensor, k_s: torch.Tensor, v_s: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """attention in plain torch, over a dense table of products."""
+    dtype = _ref_promote(q, k, v, q_s, k_s, v_s)
+    q, k, v, q_s, k_s, v_s = _ref_upcast(q, k, v, q_s, k_s, v_s)
+    lead, (q, k, v, q_s, k_s, v_s) = _ref_broadcast((q, 4), (k, 4), (v, 4), (q_s, 3), (k_s, 3), (v_s, 3))
+    q = _ref_flatten(q, 4)[:, None, :, :, :, None, None, None]  # b, 1, h, s, c, 1, 1, 1, blade
+    k = _ref_flatten(k, 4).permute(0, 1, 3, 2, 4)[:, None, :, None, :, :, None, None]  # b, 1, h, 1, c, t, 1, 1, blade
+    v = _ref_flatten(v, 4).permute(0, 3, 1, 2, 4)[:, :, :, None, None, :, None, None]  # b, n, h, 1, 1, t, 1, 1, blade
+    q_s = _ref_flatten(q_s, 3)[:, None, :, :, None, None, :, None]  # b, 1, h, s, 1, 1, e, 1
+    k_s = _ref_flatten(k_s, 3)[:, None, :, None, None, :, :, None]  # b, 1, h, 1, 1, t, e, 1
+    v_s = _ref_flatten(v_s, 3)[:, None, :, None, None, :, None]  # b, 1, h, 1, 1, t, 1, f
+    c_size = q.shape[4]
+    e_size = q_s.shape[6]
+    share = 1 / torch.sqrt(16 * q.new_full((), c_size) + q.new_full((), e_size))
+    kept = (
+        _ref_contract(share * q[..., 0], k[..., 0], 4)
+        + _ref_contract(share * q[..., 1], k[..., 1], 4)
+        + _ref_contract(share * q[..., 8], k[..., 8], 4)
+        + _ref_contract(share * q[..., 9], k[..., 9], 4)
+        + _ref_contract(share * q[..., 10], k[..., 10], 4)
+        + _ref_contract(share * q[..., 11], k[..., 11], 4)
+        + _ref_contract(share * q[..., 12], k[..., 12], 4)
+        + _ref_contract(share * q[..., 13], k[..., 13], 4)
+    )
+    turned = (
+        _ref_contract(share * q[..., 2], k[..., 2], 4)
+        + _ref_contract(share * q[..., 3], k[..., 3], 4)
+        + _ref_contract(share * q[..., 4], k[..., 4], 4)
+        + _ref_contract(share * q[..., 5], k[..., 5], 4)
+        + _ref_contract(share * q[..., 6], k[..., 6], 4)
+        + _ref_contract(share * q[..., 7], k[..., 7], 4)
+        + _ref_contract(share * q[..., 14], k[..., 14], 4)
+        + _ref_contract(share * q[..., 15], k[..., 15], 4)
+    )
+    scores = kept - turned + _ref_contract(share * q_s, k_s, 6)
+    weights = torch.exp(scores - scores.amax(5, keepdim=True).detach())
+    p = weights / weights.sum(5, keepdim=True)
+    out = _ref_contract(p, v, 5)
+    out_s = _ref_contract(p, v_s, 5)
+    return (
+        _ref_unflatten(out.squeeze((4, 5, 6, 7)).permute(0, 2, 3, 1, 4), lead).to(dtype).contiguous(),
+        _ref_unflatten(out_s.squeeze((1, 4, 5, 6)), lead).to(dtype).contiguous(),
+    )
+
+
 ORACLES = {
     "equi_linear": equi_linear_oracle,
     "equi_linear_from_scalars": equi_linear_from_scalars_oracle,
@@ -1370,6 +1440,7 @@ ORACLES = {
     "gated_gelu_and_scalars": gated_gelu_and_scalars_oracle,
     "geometric_bilinear": geometric_bilinear_oracle,
     "mlp_block": mlp_block_oracle,
+    "attention": attention_oracle,
 }
 
 

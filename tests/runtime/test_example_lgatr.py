@@ -4,6 +4,7 @@ Set KGEN_LGATR to a folder with lgatr to have them put into its own model, too.
 """
 
 import copy
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from torch.nn.functional import gelu
 
 PACKAGES = os.environ.get("KGEN_LGATR")
 C, S = 3, 4  # channels of multivectors and of scalars
+SQUARES = [1, 1, -1, -1, -1, -1, -1, -1, 1, 1, 1, 1, 1, 1, -1, -1]  # <x ~x>_0 of each blade
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")  # of lanes that a mask discards
 
@@ -63,6 +65,32 @@ class Attention(nn.Module):
 
     def forward(self, multivectors: Tensor, scalars: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
         return scale * multivectors, scale * scalars
+
+
+class Queries(nn.Module):
+    """Queries of two heads, which share keys and values, of the tokens themselves."""
+
+    def forward(self, x: Tensor, s: Tensor, *further: None) -> tuple[Tensor, ...]:
+        heads, scalars = (torch.stack([y, -2 * y], -1 - y.dim() + 1) for y in (x, s))
+        return heads, x[:, None], x[:, None].sin(), scalars, s[:, None], s[:, None].cos()
+
+
+class Joined(nn.Module):
+    """The heads as they are; its map from scalars says that there are some."""
+
+    def __init__(self, s2mvs: nn.Module | None = None) -> None:
+        super().__init__()
+        self.s2mvs = s2mvs
+
+    def forward(self, x: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        return x, s
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, dropout: nn.Module | None = None, scaled: bool = False, scalars: bool = True) -> None:
+        super().__init__()
+        self.dropout, self.use_head_scale = dropout, scaled
+        self.qkv_module, self.out_linear = Queries(), Joined(nn.Identity() if scalars else None)
 
 
 class LGATrBlock(nn.Module):
@@ -142,6 +170,25 @@ def test_a_block_keeps_its_attention(example: Any) -> None:
         hidden = inner(*hidden)
     for one, other, rest in zip(found, hidden, mixed, strict=True):
         torch.testing.assert_close(one, other + rest)
+
+
+def test_attention_is_replaced(example: Any) -> None:
+    """Its maps are the ones that it had; what generated attention has not is left, or refused when it is asked for."""
+    model, queries = nn.Sequential(SelfAttention()), Queries()
+    model[0].qkv_module = queries
+    assert kinds(example.replace(model)) == {"0": "Attention"} and model[0].qkv_module is queries
+    x, s = drawn(2, 4, C, 16), drawn(2, 4, S)
+    q, k, v, q_s, k_s, v_s = queries(x, s)
+    signs = torch.tensor([-1.0 if square < 0 else 1.0 for square in SQUARES]).to(x)
+    scores = torch.einsum("bhsci,btci,i->bhst", q, k[:, 0], signs) + torch.einsum("bhse,bte->bhst", q_s, k_s[:, 0])
+    weights = (scores / math.sqrt(16 * C + S)).softmax(-1)
+    found, found_s = model[0](x, s)
+    torch.testing.assert_close(found, torch.einsum("bhst,btci->bshci", weights, v[:, 0]).flatten(2, 3))
+    torch.testing.assert_close(found_s, torch.einsum("bhst,bte->bshe", weights, v_s[:, 0]).flatten(2, 3))
+    with pytest.raises(ValueError, match="the generated attention takes no attn_mask: leave SelfAttention as it is"):
+        model[0](x, s, attn_mask=None)
+    others = [SelfAttention(nn.Dropout(0.1)), SelfAttention(scaled=True), SelfAttention(scalars=False)]
+    assert example.replace(nn.Sequential(*others)) == {}
 
 
 def test_the_other_sign_of_the_product_is_seen(example: Any) -> None:

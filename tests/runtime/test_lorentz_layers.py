@@ -7,7 +7,7 @@ import pytest
 import torch
 from modules import DEVICE, module
 from torch import Tensor
-from torch.nn.functional import gelu, layer_norm
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 from kgen.tools.comparison import launches
 
@@ -178,6 +178,32 @@ def test_functions() -> None:
     agree(of.gated_gelu(x), gate(x, s)[0], [x])
     for found, expected, source in zip(of.gated_gelu_and_scalars(x, s), gate(x, s), (x, s), strict=True):
         agree(found, expected, [source])
+
+
+def attention(given: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """By torch's own, of multivectors and scalars one after the other, with the signs of squares in the queries."""
+    q, k, v, q_s, k_s, v_s = given
+    signs = torch.tensor([(-1.0) ** (a & 0b1110).bit_count() for a in BLADES], dtype=torch.float64, device=DEVICE)
+    pairs = ((signs * q, q_s), (k, k_s), (v, v_s))
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        queries, keys, values = (torch.cat([x.flatten(-2), s], -1) for x, s in pairs)
+        found = scaled_dot_product_attention(queries, keys, values)
+    count = 16 * v.shape[-2]
+    return found[..., :count].reshape(*found.shape[:-1], *v.shape[-2:]), found[..., count:]
+
+
+@pytest.mark.parametrize("tokens", [(1, 1), (17, 17), (3, 9)], ids=str)
+def test_attention(tokens: tuple[int, int]) -> None:
+    """Of queries of two heads and three channels, values of two, and as many scalars beside them."""
+    s, t = tokens
+    shapes = [(n, c) for c in ((3, 16), (2, 16), (4,), (5,)) for n in (s, t)]
+    q, k, _, v, q_s, k_s, _, v_s = (drawn(2, 2, n, *c, seed=i) for i, (n, c) in enumerate(shapes))
+    of, given = module("lgatr"), [q, k, v, q_s, k_s, v_s]
+    with launches(of) as launched:
+        pairs = list(zip(of.attention(*given), attention(given), strict=True))
+        for found, expected in pairs:
+            agree(found, expected, given)
+    assert launched
 
 
 def test_a_norm_has_a_floor() -> None:
