@@ -20,6 +20,7 @@ from ._functions.gated_gelu import gated_gelu, gated_gelu_reference
 from ._functions.gated_gelu_and_scalars import gated_gelu_and_scalars, gated_gelu_and_scalars_reference
 from ._functions.geometric_bilinear import geometric_bilinear, geometric_bilinear_reference
 from ._functions.mlp_block import mlp_block, mlp_block_reference
+from ._functions.packed_attention import packed_attention, packed_attention_reference
 from ._functions.scaled_layer_norms import scaled_layer_norms, scaled_layer_norms_reference
 from ._functions.unbiased_equi_linear_and_scalars import (
     unbiased_equi_linear_and_scalars,
@@ -71,6 +72,8 @@ __all__ = [
     "geometric_bilinear_reference",
     "mlp_block",
     "mlp_block_reference",
+    "packed_attention",
+    "packed_attention_reference",
     "register_sharding",
     "scaled_layer_norms",
     "scaled_layer_norms_reference",

@@ -263,6 +263,23 @@ KERNELS = {
         "products": True,
         "spec": "e34bd3d978a8",
     },
+    "packed_attention": {
+        "inputs": {
+            "q": ("...", "h", "s", "c", 16),
+            "k": ("...", "h", "s", "c", 16),
+            "v": ("...", "h", "s", "n", 16),
+            "q_s": ("...", "h", "s", "e"),
+            "k_s": ("...", "h", "s", "e"),
+            "v_s": ("...", "h", "s", "f"),
+            "document": ("...", "s"),
+        },
+        "outputs": {"out": ("...", "h", "s", "n", 16), "out_s": ("...", "h", "s", "f")},
+        "grads": ("q", "k", "v", "q_s", "k_s", "v_s"),
+        "integers": ("document",),
+        "grades": {"q": (0, 1, 2, 3, 4), "k": (0, 1, 2, 3, 4), "v": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
+        "products": True,
+        "spec": "8f62f0be7251",
+    },
 }
 
 
@@ -1428,6 +1445,64 @@ def attention_oracle(
     )
 
 
+def packed_attention_oracle(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    q_s: torch.Tensor,
+    k_s: torch.Tensor,
+    v_s: torch.Tensor,
+    document: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """packed_attention in plain torch, over a dense table of products."""
+    dtype = _ref_promote(q, k, v, q_s, k_s, v_s)
+    q, k, v, q_s, k_s, v_s = _ref_upcast(q, k, v, q_s, k_s, v_s)
+    lead, (q, k, v, q_s, k_s, v_s, document) = _ref_broadcast(
+        (q, 4), (k, 4), (v, 4), (q_s, 3), (k_s, 3), (v_s, 3), (document, 1)
+    )
+    q = _ref_flatten(q, 4)[:, None, :, :, :, None, None, None]  # b, 1, h, s, c, 1, 1, 1, blade
+    k = _ref_flatten(k, 4).permute(0, 1, 3, 2, 4)[:, None, :, None, :, :, None, None]  # b, 1, h, 1, c, t, 1, 1, blade
+    v = _ref_flatten(v, 4).permute(0, 3, 1, 2, 4)[:, :, :, None, None, :, None, None]  # b, n, h, 1, 1, t, 1, 1, blade
+    q_s = _ref_flatten(q_s, 3)[:, None, :, :, None, None, :, None]  # b, 1, h, s, 1, 1, e, 1
+    k_s = _ref_flatten(k_s, 3)[:, None, :, None, None, :, :, None]  # b, 1, h, 1, 1, t, e, 1
+    v_s = _ref_flatten(v_s, 3)[:, None, :, None, None, :, None]  # b, 1, h, 1, 1, t, 1, f
+    document = _ref_flatten(document.long(), 1)[:, None, None, :, None, None, None, None]  # b, 1, 1, s, 1, 1, 1, 1
+    c_size = q.shape[4]
+    e_size = q_s.shape[6]
+    share = 1 / torch.sqrt(16 * q.new_full((), c_size) + q.new_full((), e_size))
+    kept = (
+        _ref_contract(share * q[..., 0], k[..., 0], 4)
+        + _ref_contract(share * q[..., 1], k[..., 1], 4)
+        + _ref_contract(share * q[..., 8], k[..., 8], 4)
+        + _ref_contract(share * q[..., 9], k[..., 9], 4)
+        + _ref_contract(share * q[..., 10], k[..., 10], 4)
+        + _ref_contract(share * q[..., 11], k[..., 11], 4)
+        + _ref_contract(share * q[..., 12], k[..., 12], 4)
+        + _ref_contract(share * q[..., 13], k[..., 13], 4)
+    )
+    turned = (
+        _ref_contract(share * q[..., 2], k[..., 2], 4)
+        + _ref_contract(share * q[..., 3], k[..., 3], 4)
+        + _ref_contract(share * q[..., 4], k[..., 4], 4)
+        + _ref_contract(share * q[..., 5], k[..., 5], 4)
+        + _ref_contract(share * q[..., 6], k[..., 6], 4)
+        + _ref_contract(share * q[..., 7], k[..., 7], 4)
+        + _ref_contract(share * q[..., 14], k[..., 14], 4)
+        + _ref_contract(share * q[..., 15], k[..., 15], 4)
+    )
+    scores = kept - turned + _ref_contract(share * q_s, k_s, 6)
+    same = document == document.transpose(3, 5)
+    seen = torch.where(same, scores, -1000000000.0)
+    weights = torch.exp(seen - seen.amax(5, keepdim=True).detach())
+    p = weights / weights.sum(5, keepdim=True)
+    out = _ref_contract(p, v, 5)
+    out_s = _ref_contract(p, v_s, 5)
+    return (
+        _ref_unflatten(out.squeeze((4, 5, 6, 7)).permute(0, 2, 3, 1, 4), lead).to(dtype).contiguous(),
+        _ref_unflatten(out_s.squeeze((1, 4, 5, 6)), lead).to(dtype).contiguous(),
+    )
+
+
 ORACLES = {
     "equi_linear": equi_linear_oracle,
     "equi_linear_from_scalars": equi_linear_from_scalars_oracle,
@@ -1441,6 +1516,7 @@ ORACLES = {
     "geometric_bilinear": geometric_bilinear_oracle,
     "mlp_block": mlp_block_oracle,
     "attention": attention_oracle,
+    "packed_attention": packed_attention_oracle,
 }
 
 

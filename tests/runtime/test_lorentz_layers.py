@@ -180,25 +180,52 @@ def test_functions() -> None:
         agree(found, expected, [source])
 
 
-def attention(given: list[Tensor]) -> tuple[Tensor, Tensor]:
+def attention(given: list[Tensor], mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """By torch's own, of multivectors and scalars one after the other, with the signs of squares in the queries."""
     q, k, v, q_s, k_s, v_s = given
     signs = torch.tensor([(-1.0) ** (a & 0b1110).bit_count() for a in BLADES], dtype=torch.float64, device=DEVICE)
     pairs = ((signs * q, q_s), (k, k_s), (v, v_s))
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         queries, keys, values = (torch.cat([x.flatten(-2), s], -1) for x, s in pairs)
-        found = scaled_dot_product_attention(queries, keys, values)
+        found = scaled_dot_product_attention(queries, keys, values, mask)
     count = 16 * v.shape[-2]
     return found[..., :count].reshape(*found.shape[:-1], *v.shape[-2:]), found[..., count:]
 
 
-@pytest.mark.parametrize("tokens", [(1, 1), (17, 17), (3, 9)], ids=str)
-def test_attention(tokens: tuple[int, int]) -> None:
-    """Of queries of two heads and three channels, values of two, and as many scalars beside them."""
-    s, t = tokens
+def tokens(s: int, t: int) -> list[Tensor]:
+    """Queries of two heads and three channels, keys, values of two channels, and as many scalars beside them."""
     shapes = [(n, c) for c in ((3, 16), (2, 16), (4,), (5,)) for n in (s, t)]
     q, k, _, v, q_s, k_s, _, v_s = (drawn(2, 2, n, *c, seed=i) for i, (n, c) in enumerate(shapes))
-    of, given = module("lgatr"), [q, k, v, q_s, k_s, v_s]
+    return [q, k, v, q_s, k_s, v_s]
+
+
+@pytest.mark.parametrize("document", [[0, 0, 0, 1, 1, 2], [-1, 4, -1, 4, 4, -1], [3] * 6], ids=str)
+def test_packed_attention(document: list[int]) -> None:
+    """Each sequence by itself, wherever its tokens stand."""
+    of, given = module("lgatr"), tokens(6, 6)
+    numbers = torch.tensor([document, document[::-1]], device=DEVICE)
+    with launches(of) as launched:
+        results = of.packed_attention(*given, numbers)
+    assert launched
+    mask = (numbers[:, :, None] == numbers[:, None])[:, None]
+    for found, expected in zip(results, attention(given, mask), strict=True):
+        agree(found, expected, given)
+
+
+def test_packed_attention_of_other_numbers() -> None:
+    of, given = module("lgatr"), tokens(6, 6)
+    numbers = torch.zeros(2, 6, dtype=torch.int64, device=DEVICE)
+    with pytest.raises(ValueError, match="packed_attention: document must be int32 or int64"):
+        of.packed_attention(*given, numbers.bool())
+    with pytest.raises(ValueError, match=r"packed_attention: document must have"):
+        of.packed_attention(*given, numbers[:, :5])
+    with pytest.raises(ValueError, match=r"packed_attention: k must have"):
+        of.packed_attention(*tokens(6, 5), numbers)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (17, 17), (3, 9)], ids=str)
+def test_attention(shape: tuple[int, int]) -> None:
+    of, given = module("lgatr"), tokens(*shape)
     with launches(of) as launched:
         pairs = list(zip(of.attention(*given), attention(given), strict=True))
         for found, expected in pairs:
