@@ -62,7 +62,21 @@ def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], lis
         return None
     (left if len(left) > 1 or left[0].kind != "Input" else right).extend(loose)
     shared = [frozenset[str]().union(*(f.axes for f in side)) for side in (left, right)]
-    return (left, right) if over <= shared[0] & shared[1] else None
+    if not over <= shared[0] & shared[1]:
+        return None
+    left, right = _unscaled(left, right)
+    right, left = _unscaled(right, left)
+    return left, right
+
+
+def _unscaled(side: list[Node], other: list[Node]) -> tuple[list[Node], list[Node]]:
+    """Both sides; an option times an input is that input, which lies in memory, if the other side is computed anyway."""
+    first, *more = side
+    free = [a for a in first.args if a.kind == "Input" and not a.axes] if first.kind == "Mul" and not more else []
+    rest = [a for a in first.args if a not in free]
+    if not free or [a.kind for a in rest] != ["Input"] or [f.kind for f in other] == ["Input"]:
+        return side, other
+    return rest, [*other, *free]
 
 
 def _connected(sets: Iterable[frozenset[str]]) -> frozenset[str]:

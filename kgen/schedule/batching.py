@@ -90,4 +90,5 @@ def _stacked(factors: Sequence[Factor]) -> Factor:
     fields = tuple(x for factor in factors for x in factor.fields)
     others = [factor.turned for factor in factors if factor.turned]
     turned = _stacked(others) if others else None
-    return Factor(fields, (len(factors), *factors[0].dims), factors[0].transposed, turned, several=True)
+    inner = any(factor.inner for factor in factors)
+    return Factor(fields, (len(factors), *factors[0].dims), factors[0].transposed, turned, True, inner)

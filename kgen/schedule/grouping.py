@@ -63,7 +63,7 @@ def contractions(
     builder: Builder,
     axes: Sequence[str],
     dots: Sequence[Node],
-    outputs: Iterable[Output] = (),
+    outputs: Sequence[Output] = (),
     sums: Mapping[Node, Sequence[Term]] = MappingProxyType({}),
 ) -> list[Contraction]:
     """The matrix products of Dots none of which depends on another, in the order of their first Dots.
@@ -73,6 +73,8 @@ def contractions(
     similar: dict[Shape, list[Node]] = {}
     orders = {f: o.tensor.axes for o in outputs if o.tensor.dtype is None for f in o.fields}
     parts = {part: dot for dot, terms in sums.items() for _, part in terms}
+    whole = [o for o in outputs if o.tensor.dtype is None and not o.tensor.slices]
+    results = {tuple(map(_dot_of, o.fields)): o.tensor.dims for o in whole}
     for dot in dots:
         similar.setdefault(_shape(orders.get(parts.get(dot, dot), axes), axes, dot), []).append(dot)
     found = list[Contraction]()
@@ -80,9 +82,14 @@ def contractions(
         grids = [grid for cluster in _clusters(shape, members) for grid in _grids(builder, shape, cluster)]
         grids.sort(key=lambda grid: min(dots.index(dot) for line in grid.dots for dot in line if dot in dots))
         group = batch(axes, shape, grids, frozenset(parts))
-        each = [contraction(axes, shape, grid) for grid in group or grids]
+        each = [contraction(builder, axes, shape, grid, {} if group else results) for grid in group or grids]
         found += [beside(each)] if group else each
     return sorted(found, key=lambda c: min(dots.index(d) for d in c.fields if d in dots))
+
+
+def _dot_of(field: Node) -> Node:
+    """A Dot that is a result, or that a result has besides a rest."""
+    return next((x for c, x in field.terms if x.kind == "Dot" and c == 1), field)
 
 
 def _shape(order: Sequence[str], axes: Sequence[str], dot: Node) -> Shape:

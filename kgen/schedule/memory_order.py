@@ -6,12 +6,15 @@ that stores it lie; where this is not how the product reads it, it is read trans
 tf32 a product is faster where the contracted axis is innermost in both factors; `ways` says when that is worth it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
 from kgen.schedule.device import DEVICE
 from kgen.schedule.products import Contraction, Dims, Factor, Grid, Operand, Shape, Way
+
+Side = tuple[str, ...]  # the axes of one side of a matrix
 
 
 def place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
@@ -22,13 +25,56 @@ def place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
     return (1, len(hint), hint, node.id)
 
 
-def contraction(axes: Sequence[str], shape: Shape, grid: Grid) -> Contraction:
-    rows: Dims = (len(grid.left), *shape.rows)
-    along: Dims = (len(grid.right), *shape.contracted)
-    columns: Dims = (len(grid.right[0]), *shape.columns)
+def contraction(
+    builder: Builder, axes: Sequence[str], shape: Shape, grid: Grid, results: Mapping[tuple[Node, ...], Dims]
+) -> Contraction:
+    """A product; where it is one of `results`, it lies as that does, if components are adjacent there."""
+    inner = _adjacent(builder, shape, grid, results)
+
+    def side(count: int, of: Side) -> Dims:
+        return (*of, count) if of in inner else (count, *of)
+
+    sides = (shape.rows, shape.contracted, shape.columns)
+    rows, along, columns = map(side, grid.counts, sides)
     left = _factor(shape, grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
     right = _factor(shape, grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
+    left, right = (_marked(f, not inner.isdisjoint(own)) for f, own in ((left, sides[:2]), (right, sides[1:])))
     return Contraction(shape, (grid,), left, right, _dims(shape, rows, columns))
+
+
+def _adjacent(builder: Builder, shape: Shape, grid: Grid, results: Mapping[tuple[Node, ...], Dims]) -> set[Side]:
+    """The sides whose components are adjacent in memory, so that a tensor is a factor, or a result, as it lies.
+
+    None that a factor of inputs has otherwise: it would be copied for that.
+    """
+    rows, along, columns = (*shape.rows,), (*shape.contracted,), (*shape.columns,)
+    found, refused = set[Side](), set[Side]()
+    for matrix, outer in ((grid.left, rows), (grid.right, columns)):
+        fields = [x for line in matrix for x in line]
+        lies = _lies(builder, fields)
+        wanted = {side for side, other in ((along, outer), (outer, along)) if lies == (*shape.batch, *other, *side)}
+        found |= wanted
+        refused |= {along, outer} - wanted if all(x.kind == "Input" for x in fields) else set()
+    dots = grid.dots[0]
+    if len(grid.dots) == 1 < len(dots) and results.get(dots) == (*shape.batch, *rows, *columns, len(dots)):
+        found.add(columns)
+    return found - refused
+
+
+def _lies(builder: Builder, fields: Sequence[Node]) -> Dims | None:
+    """The axes of the tensor that some fields are, all of it and in order, if its components are adjacent."""
+    tensor = builder.tensors.get(fields[0].tensor) if fields[0].kind == "Input" else None
+    if tensor is None or not tensor.interleaved or tensor.lookups or tensor.slices:
+        return None
+    places = [(x.tensor, x.component) if x.kind == "Input" else None for x in fields]
+    return tensor.axes if places == [(tensor.name, i) for i in range(len(tensor.labels))] else None
+
+
+def _marked(factor: Factor, inner: bool) -> Factor:
+    """A factor that says that components of a side are adjacent."""
+    if not inner:
+        return factor
+    return replace(factor, inner=True, turned=replace(factor.turned, inner=True) if factor.turned else None)
 
 
 def _factor(shape: Shape, grid: Sequence[Sequence[Node]], rows: Dims, columns: Dims, transposed: bool) -> Factor:

@@ -44,7 +44,8 @@ def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output
     for output in outputs:
         own = [_product_in(f, dots) for f in output.fields]
         rest = [x for f, dot in zip(output.fields, own) if dot for _, x in f.terms if x is not dot]
-        if None in own or holds_dot(rest):
+        again = any(n.is_reduction and not n.axes & {*output.tensor.axes[:1]} for n in postorder(rest))
+        if None in own or holds_dot(rest) or again:  # a sum that rows have in common would be made anew for each
             continue
         read = postorder([*rest, *(f for o in outputs if o is not output for f in o.fields)])
         twins = {twin for names in ({}, *b.exchanges) for twin in b.rename([dot for dot in own if dot], names)}

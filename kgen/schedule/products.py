@@ -37,12 +37,13 @@ class Factor:
     transposed: bool
     turned: "Factor | None" = None  # the same matrix in the other memory order, which is as good where it is stored so
     several: bool = False  # the first dim counts matrices
+    inner: bool = False  # the components of a side are adjacent in memory
 
     @property
     def split(self) -> int:
-        """Where the dims of the second side begin, of a factor with one axis on each; else 0."""
+        """Where the dims of the second side begin, of a factor with one axis on each, and components apart; else 0."""
         axes = [i for i, d in enumerate(self.dims) if isinstance(d, str)]
-        return axes[0] + 1 if len(axes) == 2 else 0
+        return axes[0] + 1 if len(axes) == 2 and not self.inner else 0
 
 
 @dataclass(frozen=True, slots=True)
