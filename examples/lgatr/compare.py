@@ -33,6 +33,16 @@ IN, OUT = 3, 2  # channels of multivectors
 SCALARS = (2, 8, 1)  # channels of scalars, in, within and out
 
 
+def library(packages: Path | None = None) -> Any:
+    """The package lgatr, of this folder or as it is installed."""
+    if packages is not None:
+        sys.path.insert(0, str(packages))
+    try:
+        return importlib.import_module("lgatr")
+    except ImportError as error:
+        raise SystemExit(f"lgatr is not there ({error}): pip install lgatr, or --packages FOLDER") from error
+
+
 def build(
     packages: Path | None = None,
     channels: int = 4,
@@ -42,12 +52,7 @@ def build(
     **options: Any,
 ) -> nn.Module:
     """Its model, of multivectors and scalars, with parameters of which all parts matter."""
-    if packages is not None:
-        sys.path.insert(0, str(packages))
-    try:
-        found = importlib.import_module("lgatr")
-    except ImportError as error:
-        raise SystemExit(f"lgatr is not there ({error}): pip install lgatr, or --packages FOLDER") from error
+    found = library(packages)
     torch.manual_seed(seed)
     sizes = {"num_blocks": blocks, "in_mv_channels": IN, "out_mv_channels": OUT, "hidden_mv_channels": channels}
     sizes |= dict(zip(("in_s_channels", "hidden_s_channels", "out_s_channels"), scalars, strict=True))
