@@ -34,11 +34,11 @@ SCALARS = (2, 8, 1)  # channels of scalars, in, within and out
 
 
 def library(packages: Path | None = None) -> Any:
-    """The package lgatr, of this folder or as it is installed."""
+    """The networks of lgatr, from this folder or as it is installed."""
     if packages is not None:
         sys.path.insert(0, str(packages))
     try:
-        return importlib.import_module("lgatr")
+        return importlib.import_module("lgatr.nets")  # `lgatr` alone might be this folder
     except ImportError as error:
         raise SystemExit(f"lgatr is not there ({error}): pip install lgatr, or --packages FOLDER") from error
 

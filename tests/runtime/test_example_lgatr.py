@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from modules import DEVICE
+from modules import DEVICE, ROOT
 from replacing import example_of
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -206,6 +206,16 @@ def test_where_there_is_no_lgatr(example: Any, tmp_path: Any, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "lgatr", None)
     with pytest.raises(SystemExit, match="lgatr is not there"):
         example.main(["--packages", str(tmp_path)])
+
+
+def test_the_example_is_not_taken_for_lgatr(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder has the same name, and lies where Python looks."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lgatr"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [str(ROOT / "examples")])
+    with pytest.raises(SystemExit, match="lgatr is not there"):
+        example.library()
+    sys.modules.pop("lgatr", None)
 
 
 @pytest.mark.skipif(not PACKAGES, reason="KGEN_LGATR names no folder")
