@@ -70,7 +70,7 @@ def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], lis
 
 
 def _unscaled(side: list[Node], other: list[Node]) -> tuple[list[Node], list[Node]]:
-    """Both sides; an option times an input is that input, as it lies in memory, if the other side is computed anyway."""
+    """Both sides; an option times an input is that input, which lies in memory, where the other side is computed."""
     first, *more = side
     free = [a for a in first.args if a.kind == "Input" and not a.axes] if first.kind == "Mul" and not more else []
     rest = [a for a in first.args if a not in free]
