@@ -9,14 +9,18 @@ steps of which the last is waited for, the median of rounds in which contenders 
 take on the device in one step, by torch's profiler, `kernels` how many there are, `peak_mb` the most that a step holds,
 parameters and inputs included, by torch's allocator. `error` is ||a - b|| / ||b|| of the results, where b is what the
 package computes in fp64; of one that raises the status says what. fp32 may be multiplied in tf32 by all contenders.
+`--jobs 16` has sixteen processes compile generated kernels beforehand, each its share of them: what they compute is
+thrown away, and what is timed finds their code in Triton's cache on disk.
 """
 
 import copy
 import csv
 import importlib
+import multiprocessing
 import statistics
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +35,7 @@ from torch import Tensor, nn
 from generated import gatr, lgatr
 from kgen.console import say
 from kgen.tools.bench.race import device_name, explain
-from kgen.tools.problem import load_file
+from kgen.tools.problem import load_file, runtime
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 COLUMNS = (
@@ -230,15 +234,45 @@ def rows(case: Case) -> Iterator[dict[str, str]]:
     yield from found.values()
 
 
+def compile_share(share: int, jobs: int, names: list[str], packages: Path | None) -> None:
+    """Launch the kernels of a share alone in a step of each case; the others leave their results as they are."""
+    setup(packages)
+    for package in (gatr, lgatr):
+        launching = runtime(package, "launch")
+        launch = launching.launch
+
+        def part(kernel: Any, *arguments: Any, launch: Call = launch) -> None:
+            if zlib.crc32(kernel.__name__.encode()) % jobs == share:
+                launch(kernel, *arguments)
+
+        launching.launch = part
+    for name in names:
+        make, dtypes = CASES[name]
+        for dtype in dtypes:
+            case = make(dtype)
+            step(next(iter(case.contenders.values())), case.leaves)
+            torch.cuda.synchronize()
+
+
+def setup(packages: Path | None) -> None:
+    if packages is not None:
+        sys.path.insert(0, str(packages))
+    torch.set_float32_matmul_precision("high")
+
+
 def main(
     packages: Annotated[Path | None, typer.Option(help="A folder with lgatr, ezgatr and einops.")] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(CASES)}.")] = None,
     out: Annotated[Path | None, typer.Option(help="The CSV to write; it is complete after every case.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that compile beforehand, if more than one.")] = 1,
 ) -> None:
     """Time steps of lgatr's and ezgatr's own models and layers, and of the same with generated layers."""
-    if packages is not None:
-        sys.path.insert(0, str(packages))
-    torch.set_float32_matmul_precision("high")
+    setup(packages)
+    if jobs > 1:
+        say(f"compiling in {jobs} processes")
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            shares = [(share, jobs, only or list(CASES), packages) for share in range(jobs)]
+            pool.starmap(compile_share, shares, chunksize=1)
     done: list[dict[str, str]] = []
     for name in only or list(CASES):
         make, dtypes = CASES[name]
