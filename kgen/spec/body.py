@@ -20,6 +20,7 @@ import ast
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,14 +78,20 @@ def examined(kernel: Kernel) -> Body:
 
 @lru_cache  # asked for once for each input
 def made_axes(kernel: Kernel) -> Mapping[str, str]:
-    """The axes that the body makes, in order, which inputs may have, too: by `rename` of another one, or by `cat`."""
-    found = dict[str, str]()
-    for call in ast.walk(examined(kernel).tree):
+    """The axes that the body makes, in order, which inputs may have, too: by `rename` of another one, or by `cat`.
+
+    A name that stands in `rename` alone is none: it may be misspelt.
+    """
+    found, tree = dict[str, str](), examined(kernel).tree
+    named = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    declared = {axis for output in kernel.outputs if output.type for axis in output.type.axes}
+    for call in ast.walk(tree):
         name = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
         if isinstance(call, ast.Call) and name in ("cat", "rename"):
             given = {k.arg: getattr(k.value, "id", "") for k in call.keywords}
-            if (to := given.get("to")) and to not in COMPONENT_AXES:
-                found.setdefault(to, given.get("axis", "") if name == "rename" else "")
+            to, axis = given.get("to", ""), given.get("axis", "") if name == "rename" else ""
+            if to and to not in COMPONENT_AXES and (name == "cat" or named[to] > 1 or to in declared):
+                found.setdefault(to, axis)
     return found
 
 

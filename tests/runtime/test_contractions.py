@@ -110,6 +110,7 @@ MISTAKES: list[tuple[Mapping[str, str | list[str]], str, int, str, str | None]] 
     ({"x": "multivector", "w": MAP}, "return rename(x, axis=m, to=n)", 29, "m, which the value lacks", "its axes: b n"),
     ({"x": "multivector", "w": MAP}, "return rename(x, axis=n, to=b)", 14, "has an axis b already", "its axes: b n"),
     ({"x": "multivector", "w": MAP}, "return rename(x, axis=n, to=n)", 14, "has an axis n already", "its axes: b n"),
+    ({"x": "multivector", "w": MAP}, "return rename(x, axis=n, to=q)", 35, "there is no axis q", "the axes are b n m"),
     ({"x": "multivector", "w": MAP}, "return rename(x, axis=q, to=m)", 29, "there is no axis q", "the axes are b n m"),
     ({"x": "multivector", "w": MAP}, "return rename(x, axis=n, to=3)", 35, "needs the name of an axis", "are b n m"),
     ({"x": "multivector", "w": MAP}, "return rename(x, axis=n)", 14, "rename needs its argument to", "to: other"),
