@@ -49,10 +49,11 @@ def _adjacent(builder: Builder, shape: Shape, grid: Grid, results: Mapping[tuple
     """
     rows, along, columns = (*shape.rows,), (*shape.contracted,), (*shape.columns,)
     found, refused = set[Side](), set[Side]()
+    count = dict(zip((rows, along, columns), grid.counts))
     for matrix, outer in ((grid.left, rows), (grid.right, columns)):
         fields = [x for line in matrix for x in line]
-        lies = _lies(builder, fields)
-        wanted = {side for side, other in ((along, outer), (outer, along)) if lies == (*shape.batch, *other, *side)}
+        lies, ways = _lies(builder, fields), ((along, outer), (outer, along))
+        wanted = {a for a, other in ways if lies == (*shape.batch, *other, *a) and count[a] == len(fields)}
         found |= wanted
         refused |= {along, outer} - wanted if all(x.kind == "Input" for x in fields) else set()
     dots = grid.dots[0]
