@@ -20,6 +20,7 @@ from kgen.graph.node import Node, Rational, Term
 from kgen.schedule.batching import batch, beside
 from kgen.schedule.device import DEVICE
 from kgen.schedule.memory_order import contraction, place
+from kgen.schedule.placement import dot_in
 from kgen.schedule.products import Contraction, Grid, Shape
 
 Pair = tuple[Rational, Node, Node]  # a coefficient, a row's factor and a column's factor
@@ -74,7 +75,8 @@ def contractions(
     orders = {f: o.tensor.axes for o in outputs if o.tensor.dtype is None for f in o.fields}
     parts = {part: dot for dot, terms in sums.items() for _, part in terms}
     whole = [o for o in outputs if o.tensor.dtype is None and not o.tensor.slices]
-    results = {tuple(map(_dot_of, o.fields)): o.tensor.dims for o in whole}
+    known = set(dots)
+    results = {tuple(dot_in(f, known) or f for f in o.fields): o.tensor.dims for o in whole}
     for dot in dots:
         similar.setdefault(_shape(orders.get(parts.get(dot, dot), axes), axes, dot), []).append(dot)
     found = list[Contraction]()
@@ -85,11 +87,6 @@ def contractions(
         each = [contraction(builder, axes, shape, grid, {} if group else results) for grid in group or grids]
         found += [beside(each)] if group else each
     return sorted(found, key=lambda c: min(dots.index(d) for d in c.fields if d in dots))
-
-
-def _dot_of(field: Node) -> Node:
-    """A Dot that is a result, or that a result has besides a rest."""
-    return next((x for c, x in field.terms if x.kind == "Dot" and c == 1), field)
 
 
 def _shape(order: Sequence[str], axes: Sequence[str], dot: Node) -> Shape:

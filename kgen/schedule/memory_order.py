@@ -7,7 +7,6 @@ tf32 a product is faster where the contracted axis is innermost in both factors;
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
@@ -36,9 +35,9 @@ def contraction(
 
     sides = (shape.rows, shape.contracted, shape.columns)
     rows, along, columns = map(side, grid.counts, sides)
-    left = _factor(shape, grid.left, rows, along, _innermost(axes, shape.rows, shape.contracted))
-    right = _factor(shape, grid.right, along, columns, not _innermost(axes, shape.columns, shape.contracted))
-    left, right = (_marked(f, not inner.isdisjoint(own)) for f, own in ((left, sides[:2]), (right, sides[1:])))
+    turned = [_innermost(axes, own, shape.contracted) for own in (shape.rows, shape.columns)]
+    left = _factor(shape, grid.left, rows, along, turned[0], not inner.isdisjoint(sides[:2]))
+    right = _factor(shape, grid.right, along, columns, not turned[1], not inner.isdisjoint(sides[1:]))
     return Contraction(shape, (grid,), left, right, _dims(shape, rows, columns))
 
 
@@ -47,7 +46,7 @@ def _adjacent(builder: Builder, shape: Shape, grid: Grid, results: Mapping[tuple
 
     None that a factor of inputs has otherwise: it would be copied for that.
     """
-    rows, along, columns = (*shape.rows,), (*shape.contracted,), (*shape.columns,)
+    rows, along, columns = shape.rows, shape.contracted, shape.columns
     found, refused = set[Side](), set[Side]()
     count = dict(zip((rows, along, columns), grid.counts))
     for matrix, outer in ((grid.left, rows), (grid.right, columns)):
@@ -71,22 +70,17 @@ def _lies(builder: Builder, fields: Sequence[Node]) -> Dims | None:
     return tensor.axes if places == [(tensor.name, i) for i in range(len(tensor.labels))] else None
 
 
-def _marked(factor: Factor, inner: bool) -> Factor:
-    """A factor that says that components of a side are adjacent."""
-    if not inner:
-        return factor
-    return replace(factor, inner=True, turned=replace(factor.turned, inner=True) if factor.turned else None)
-
-
-def _factor(shape: Shape, grid: Sequence[Sequence[Node]], rows: Dims, columns: Dims, transposed: bool) -> Factor:
-    """A matrix of fields, to be stored row by row or `transposed`."""
+def _factor(
+    shape: Shape, grid: Sequence[Sequence[Node]], rows: Dims, columns: Dims, transposed: bool, inner: bool
+) -> Factor:
+    """A matrix of fields, to be stored row by row or `transposed`; with `inner`, components of a side are adjacent."""
 
     def stored_as(turned: bool) -> tuple[tuple[Node, ...], Dims, bool]:
         lines = zip(*grid) if turned else grid
         dims = _dims(shape, columns, rows) if turned else _dims(shape, rows, columns)
         return tuple(x for line in lines for x in line), dims, turned
 
-    return Factor(*stored_as(transposed), turned=Factor(*stored_as(not transposed)))
+    return Factor(*stored_as(transposed), Factor(*stored_as(not transposed), inner=inner), inner=inner)
 
 
 def _innermost(axes: Sequence[str], side: Sequence[str], contracted: Sequence[str]) -> bool:

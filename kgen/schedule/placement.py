@@ -42,7 +42,7 @@ def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output
     dots = {f for c in products for f in c.fields if f.kind == "Dot"}
     found = []
     for output in outputs:
-        own = [_product_in(f, dots) for f in output.fields]
+        own = [dot_in(f, dots) for f in output.fields]
         rest = [x for f, dot in zip(output.fields, own) if dot for _, x in f.terms if x is not dot]
         again = any(n.is_reduction and not n.axes & {*output.tensor.axes[:1]} for n in postorder(rest))
         if None in own or holds_dot(rest) or again:  # a sum that rows have in common would be made anew for each
@@ -56,7 +56,7 @@ def summed(b: Builder, products: Sequence[Contraction], outputs: Sequence[Output
     return found
 
 
-def _product_in(field: Node, dots: set[Node]) -> Node | None:
+def dot_in(field: Node, dots: set[Node]) -> Node | None:
     """The only Dot that is added as it is to something else."""
     found = [x for c, x in field.terms if x in dots and c == 1] if field.kind == "Add" else []
     return found[0] if len(found) == 1 else None

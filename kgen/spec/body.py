@@ -78,9 +78,9 @@ def examined(kernel: Kernel) -> Body:
 
 @lru_cache  # asked for once for each input
 def made_axes(kernel: Kernel) -> Mapping[str, str]:
-    """The axes that the body makes, in order, which inputs may have, too: by `rename` of another one, or by `cat`.
+    """The axes that the body makes, in order, with the one that `rename` calls so, or none of those that `cat` makes.
 
-    A name that stands in `rename` alone is none: it may be misspelt.
+    Inputs may have some of them, too. A name that stands in `rename` alone is none: it may be misspelt.
     """
     found, tree = dict[str, str](), examined(kernel).tree
     named = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))

@@ -267,15 +267,15 @@ def launch(
     *extents: object,
 ) -> None:
     """Launch on the tensors' device, or show the kernel to torch where it traces."""
-    device, arguments = tensors[0].device, (*tensors, *numbers, *extents, TRITON[real])
+    device, rest = tensors[0].device, (*numbers, *extents, TRITON[real])
     if type(tensors[0]) not in PLAIN and not INTERPRETED:
         traced = torch.library.wrap_triton(kernel)  # the kernel itself, where torch does not trace
         if traced is not kernel:
-            traced[grid](*arguments, **{k: v for k, v in options.items() if k != "maxnreg"})
+            traced[grid](*tensors, *rest, **{k: v for k, v in options.items() if k != "maxnreg"})
             return
     if device.type == "cuda" and device.index != torch.cuda.current_device():
         with torch.cuda.device(device):
-            kernel[grid](*arguments, **options)
+            kernel[grid](*tensors, *rest, **options)
         return
     # Triton takes longer to find what it compiled for such arguments than to launch it
     key = (kernel.__name__, device, numbers, extents, real, *options.values(), *[x.dtype for x in tensors])
@@ -283,9 +283,9 @@ def launch(
     aligned = not any([address % DIVISIBLE for address in addresses])
     compiled = _COMPILED.get(key) if aligned else None
     if compiled:  # takes addresses as they are, of which it would ask each tensor and the driver
-        compiled[grid](*addresses, *numbers, *extents, TRITON[real])
+        compiled[grid](*addresses, *rest)
         return
-    compiled = kernel[grid](*arguments, **options)
+    compiled = kernel[grid](*tensors, *rest, **options)
     if compiled and aligned and torch.version.cuda:
         if len(_COMPILED) >= 4096:
             _COMPILED.clear()

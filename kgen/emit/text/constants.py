@@ -52,7 +52,7 @@ def description(spec: Spec, kernel: Kernel, work: Mapping[str, Work], files: Seq
 
 def joined(spec: Spec, kernel: Kernel) -> dict[str, tuple[str, ...]]:
     """The axes that some variant makes of others, with these."""
-    graphs = [trace(spec, kernel, flags) for flags in kernel.choices] if made_axes(kernel) else []
+    graphs = [trace(spec, kernel, flags) for flags in kernel.choices] if "" in made_axes(kernel).values() else []
     found = [(graph, whole, axes) for graph in graphs for whole, axes in graph.builder.joined.items()]
     return {str(graph.extents([whole])[0]): tuple(map(str, graph.extents(axes))) for graph, whole, axes in found}
 
