@@ -17,9 +17,7 @@ import copy
 import csv
 import importlib
 import multiprocessing
-import statistics
 import sys
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,8 +30,11 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from benchmarks.overhead import Effort, device_kernels, host_times
 from generated import gatr, lgatr
 from kgen.console import say
+from kgen.errors import KgenError
+from kgen.tools.bench.plan import add_peers
 from kgen.tools.bench.race import device_name, explain
 from kgen.tools.problem import load_file, runtime
 
@@ -42,7 +43,7 @@ COLUMNS = (
     *("case", "size", "dtype", "contender", "step_ms", "device_ms", "kernels", "peak_mb", "error", "status"),
     *("device", "torch"),
 )
-STEPS, ROUNDS = 5, 9
+EFFORT = Effort(calls=5, rounds=9)
 HEADS, TOKENS, BATCH = 4, 1024, 16
 Call = Callable[..., Any]
 
@@ -187,15 +188,6 @@ def error(call: Call, case: Case) -> float:
     return float((found - exact).norm() / exact.norm())
 
 
-def device_figures(call: Call, leaves: list[Tensor]) -> tuple[float, int]:
-    """Milliseconds of a step's kernels, and how many there are."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
-        step(call, leaves)
-        torch.cuda.synchronize()
-    events = [e for e in seen.events() or () if e.device_type == torch.autograd.DeviceType.CUDA]
-    return sum(e.device_time for e in events) / 1e3, len(events)
-
-
 def peak(call: Call, leaves: list[Tensor]) -> float:
     torch.cuda.reset_peak_memory_stats()
     step(call, leaves)
@@ -213,24 +205,16 @@ def rows(case: Case) -> Iterator[dict[str, str]]:
         found[name] |= {"torch": str(torch.__version__)}
         try:
             found[name]["error"] = f"{error(call, case):.2g}"
-            for _ in range(2):
-                step(call, case.leaves)
-            milliseconds, kernels = device_figures(call, case.leaves)
-            found[name] |= {"device_ms": f"{milliseconds:.4g}", "kernels": str(kernels)}
+            step(call, case.leaves)  # what a first one compiles is no part of what is measured
+            kernels = device_kernels(partial(step, call, case.leaves))
+            found[name] |= {"device_ms": f"{sum(kernels) / 1e3:.4g}", "kernels": str(len(kernels))}
             found[name]["peak_mb"] = f"{peak(call, case.leaves):.4g}"
         except Exception as failure:  # noqa: BLE001 (a contender is not ours: what it raises is its result)
             found[name]["status"] = explain(failure)
-    times: dict[str, list[float]] = {name: [] for name, row in found.items() if row["status"] == "ok"}
-    for _ in range(ROUNDS):
-        for name, taken in times.items():
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            for _ in range(STEPS):
-                step(case.contenders[name], case.leaves)
-            torch.cuda.synchronize()
-            taken.append(1e3 * (time.perf_counter() - start) / STEPS)
-    for name, taken in times.items():
-        found[name]["step_ms"] = f"{statistics.median(taken):.4g}"
+    running = {name: row for name, row in found.items() if row["status"] == "ok"}
+    steps = {(name, ""): partial(step, case.contenders[name], case.leaves) for name in running}
+    for (name, _), taken in host_times(torch.device("cuda"), steps, EFFORT, to_the_end=True).items():
+        running[name]["step_ms"] = f"{taken / 1e3:.4g}"
     yield from found.values()
 
 
@@ -256,7 +240,7 @@ def compile_share(share: int, jobs: int, names: list[str], packages: Path | None
 
 def setup(packages: Path | None) -> None:
     if packages is not None:
-        sys.path.insert(0, str(packages))
+        add_peers(packages)
     torch.set_float32_matmul_precision("high")
 
 
@@ -267,7 +251,11 @@ def main(
     jobs: Annotated[int, typer.Option(help="Processes that compile beforehand, if more than one.")] = 1,
 ) -> None:
     """Time steps of lgatr's and ezgatr's own models and layers, and of the same with generated layers."""
-    setup(packages)
+    try:
+        setup(packages)
+    except KgenError as mistake:
+        say(str(mistake), error=True)
+        raise typer.Exit(2) from None
     if jobs > 1:
         say(f"compiling in {jobs} processes")
         with multiprocessing.get_context("spawn").Pool(jobs) as pool:

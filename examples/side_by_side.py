@@ -51,6 +51,22 @@ def results(model: nn.Module, call: Call, inputs: dict[str, Any]) -> dict[str, T
     return found | {f"grad {name}": x.grad.clone() for name, x in sources.items() if x.grad is not None}
 
 
+def seen(
+    theirs: nn.Module,
+    change: Callable[[nn.Module], object],
+    spoiled: Callable[[nn.Module], nn.Module],
+    call: Call,
+    inputs: Callable[[Draw], dict[str, Any]],
+) -> float:
+    """||f - theirs|| / ||theirs||, where f is the model with generated layers, spoiled."""
+    like, ours = next(theirs.parameters()), copy.deepcopy(theirs)
+    change(ours)
+    given = inputs(lambda *shape: torch.randn(shape, dtype=torch.float64).to(like))
+    with torch.no_grad():
+        right, wrong = call(theirs, **given), call(spoiled(ours), **given)
+    return float((wrong - right).norm() / right.norm())
+
+
 def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
     """||found - expected|| / ||expected|| of each tensor."""
     if found.keys() != expected.keys():

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for `side_by_side`, also w
 sys.path.insert(0, str(Path(__file__).parent))
 
 from replace import LAYERS, replace
-from side_by_side import compare
+from side_by_side import compare, seen
 
 IN, OUT = 3, 2  # channels
 
@@ -74,16 +74,6 @@ def flipped(model: nn.Module) -> nn.Module:
     return wrong
 
 
-def seen(theirs: nn.Module, size: int) -> float:
-    """||f - theirs|| / ||theirs||, where f is the model with generated layers and the product's other sign."""
-    like, ours = next(theirs.parameters()), copy.deepcopy(theirs)
-    replace(ours)
-    x = tokens(lambda *shape: torch.randn(shape, dtype=torch.float64).to(like), size)["x"]
-    with torch.no_grad():
-        right, wrong = theirs(x), flipped(ours)(x)
-    return float((wrong - right).norm() / right.norm())
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Put generated layers into ezgatr's model, and compare.")
     parser.add_argument("--packages", type=Path, help="a folder with ezgatr and einops, if they are not installed")
@@ -107,7 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             torch.set_default_dtype(default)
         Console().print(found.table())
-        Console().print(f"with the other sign of the geometric product: {seen(theirs, options.size):.1e}")
+        Console().print(
+            f"with the other sign of the geometric product: {seen(theirs, replace, flipped, forward, inputs):.1e}"
+        )
         beyond += len(found.beyond)
     return int(beyond > 0)
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for `side_by_side`, also w
 sys.path.insert(0, str(Path(__file__).parent))
 
 from replace import LAYERS, replace
-from side_by_side import compare
+from side_by_side import compare, seen
 
 IN, OUT = 3, 2  # channels of multivectors
 SCALARS = (2, 8, 1)  # channels of scalars, in, within and out
@@ -89,16 +89,6 @@ def flipped(model: nn.Module) -> nn.Module:
     return wrong
 
 
-def seen(theirs: nn.Module, inputs: Callable[..., dict[str, Any]]) -> float:
-    """||f - theirs|| / ||theirs||, where f is the model with generated layers and the product's other sign."""
-    like, ours = next(theirs.parameters()), copy.deepcopy(theirs)
-    replace(ours)
-    given = inputs(lambda *shape: torch.randn(shape, dtype=torch.float64).to(like))
-    with torch.no_grad():
-        right, wrong = forward(theirs, **given), forward(flipped(ours), **given)
-    return float((wrong - right).norm() / right.norm())
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Put generated layers into lgatr's model, and compare.")
     parser.add_argument("--packages", type=Path, help="a folder with lgatr, if it is not installed")
@@ -121,7 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
             inputs = partial(items, size=options.size, scalars=options.scalars[0])
             found = compare("lgatr, LGATr", theirs, change, forward, inputs, options.repeats)
             Console().print(found.table())
-            Console().print(f"with the other sign of the geometric product: {seen(theirs, inputs):.1e}")
+            Console().print(
+                f"with the other sign of the geometric product: {seen(theirs, replace, flipped, forward, inputs):.1e}"
+            )
         finally:
             torch.set_default_dtype(default)
         beyond += len(found.beyond)
