@@ -9,6 +9,7 @@ steps of which the last is waited for, the median of rounds in which contenders 
 take on the device in one step, by torch's profiler, `kernels` how many there are, `peak_mb` the most that a step holds,
 parameters and inputs included, by torch's allocator. `error` is ||a - b|| / ||b|| of the results, where b is what the
 package computes in fp64; of one that raises the status says what. fp32 may be multiplied in tf32 by all contenders.
+Of each contender there is a row `captured`, too: its step as one CUDA graph, which is replayed without the host.
 `--jobs 16` has sixteen processes compile generated kernels beforehand, each its share of them: what they compute is
 thrown away, and what is timed finds their code in Triton's cache on disk.
 """
@@ -30,7 +31,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from benchmarks.overhead import Effort, device_kernels, host_times
+from benchmarks.overhead import Effort, captured, device_kernels, host_times
 from generated import gatr, lgatr
 from kgen.console import say
 from kgen.errors import KgenError
@@ -216,6 +217,16 @@ def rows(case: Case) -> Iterator[dict[str, str]]:
     for (name, _), taken in host_times(torch.device("cuda"), steps, EFFORT, to_the_end=True).items():
         running[name]["step_ms"] = f"{taken / 1e3:.4g}"
     yield from found.values()
+    for name, row in running.items():
+        once = {key: row[key] for key in ("case", "size", "dtype", "status", "device", "torch")}
+        once["contender"] = f"{name}, captured"
+        try:
+            replay = captured(steps[name, ""]).replay
+            taken = host_times(torch.device("cuda"), {(name, ""): replay}, EFFORT, to_the_end=True)[name, ""]
+            once["step_ms"] = f"{taken / 1e3:.4g}"
+        except Exception as failure:  # noqa: BLE001 (as above)
+            once["status"] = explain(failure)
+        yield once
 
 
 def compile_share(share: int, jobs: int, names: list[str], packages: Path | None) -> None:

@@ -115,8 +115,8 @@ def host_times(
     return {name: statistics.median(times[2:]) for name, times in rounds.items()}
 
 
-def device_time(call: Work, effort: Effort) -> float:
-    """Microseconds of one call of a captured graph of many; the median of replays."""
+def captured(call: Work, times: int = 1) -> torch.cuda.CUDAGraph:
+    """As many calls as one CUDA graph."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # capture refuses what a first call does: compile, initialise, tune
@@ -125,8 +125,14 @@ def device_time(call: Work, effort: Effort) -> float:
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        for _ in range(effort.calls):
+        for _ in range(times):
             call()
+    return graph
+
+
+def device_time(call: Work, effort: Effort) -> float:
+    """Microseconds of one call of a captured graph of many; the median of replays."""
+    graph = captured(call, effort.calls)
     graph.replay()
     new_event = partial(torch.cuda.Event, enable_timing=True)
     marks = [(new_event(), new_event()) for _ in range(effort.rounds)]
