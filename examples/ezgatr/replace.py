@@ -51,7 +51,7 @@ class Attention(nn.Module):
         if attn_mask is not None:
             raise ValueError("the generated attention has no mask but the causal one")
         maps = self.proj_qkv(self.layer_norm(x)).unflatten(-2, (3, self.heads, self.channels))
-        q, k, v = maps.movedim(-5, -3).unbind(-5)  # each (..., heads, tokens, channels, 16)
+        q, k, v = maps.movedim((-4, -3), (0, -4)).contiguous()  # each (..., heads, tokens, channels, 16)
         weights = [mix[:, 0, :, 0].exp() for mix in (self.attn_mix_ipa, self.attn_mix_daa)]
         seen = gatr.geometric_attention(q, k, v, *weights, causal=self.causal)
         return x + self.proj_out(seen.movedim(-4, -3).flatten(-3, -2))

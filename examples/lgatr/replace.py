@@ -64,8 +64,9 @@ class PlainNorm(nn.Module):
         self.eps = eps
 
     def forward(self, multivectors: Tensor, scalars: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        normed = None if scalars is None else nn.functional.layer_norm(scalars, scalars.shape[-1:])
-        return lgatr.equi_layer_norm(multivectors, eps=self.eps), normed
+        if scalars is None:
+            return lgatr.equi_layer_norm(multivectors, eps=self.eps), None
+        return lgatr.layer_norms(multivectors, scalars, eps=self.eps)
 
 
 class Gate(nn.Module):
@@ -99,7 +100,8 @@ class Attention(nn.Module):
         heads = q.shape[-4]  # which may share keys and values
         k, v = (x.expand(*x.shape[:-4], heads, *x.shape[-3:]) for x in (k, v))
         k_s, v_s = (x.expand(*x.shape[:-3], heads, *x.shape[-2:]) for x in (k_s, v_s))
-        seen, seen_s = lgatr.attention(q, k, v, q_s, k_s, v_s)
+        heads_apart = [x.contiguous() for x in (q, k, v, q_s, k_s, v_s)]  # here once, else in each direction
+        seen, seen_s = lgatr.attention(*heads_apart)
         return self.out_linear(seen.transpose(-4, -3).flatten(-3, -2), seen_s.transpose(-3, -2).flatten(-2, -1))
 
 

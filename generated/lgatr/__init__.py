@@ -19,6 +19,7 @@ from ._functions.equi_linear_to_scalars import equi_linear_to_scalars, equi_line
 from ._functions.gated_gelu import gated_gelu, gated_gelu_reference
 from ._functions.gated_gelu_and_scalars import gated_gelu_and_scalars, gated_gelu_and_scalars_reference
 from ._functions.geometric_bilinear import geometric_bilinear, geometric_bilinear_reference
+from ._functions.layer_norms import layer_norms, layer_norms_reference
 from ._functions.mlp_block import mlp_block, mlp_block_reference
 from ._functions.packed_attention import packed_attention, packed_attention_reference
 from ._functions.scaled_layer_norms import scaled_layer_norms, scaled_layer_norms_reference
@@ -70,6 +71,8 @@ __all__ = [
     "gated_gelu_reference",
     "geometric_bilinear",
     "geometric_bilinear_reference",
+    "layer_norms",
+    "layer_norms_reference",
     "mlp_block",
     "mlp_block_reference",
     "packed_attention",

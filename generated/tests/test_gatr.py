@@ -60,7 +60,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "06f264080a3c",
+        "spec": "7c1ea7448284",
     },
     "equi_join": {
         "inputs": {"x": ("...", "n", 16), "y": ("...", "n", 16), "reference": ("...", 16)},
@@ -122,7 +122,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3, 4), "reference": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
         "joined": {"j": ("k", "k")},
-        "spec": "64ed04e78527",
+        "spec": "48af766b7a10",
     },
     "mlp_block": {
         "inputs": {
@@ -142,7 +142,7 @@ KERNELS = {
         "grades": {"x": (0, 1, 2, 3, 4), "reference": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
         "joined": {"j": ("k", "k")},
-        "spec": "abc24b616486",
+        "spec": "972a382e29e6",
     },
     "geometric_attention": {
         "inputs": {

@@ -60,7 +60,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "a516c8e9f4e1",
+        "spec": "48940929c9be",
     },
     "equi_linear_from_scalars": {
         "inputs": {
@@ -74,7 +74,7 @@ KERNELS = {
         "grads": ("x", "s", "weight", "s2mvs", "s2mvs_bias"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "548dcdc1b09f",
+        "spec": "a99aa0425c03",
     },
     "equi_linear_to_scalars": {
         "inputs": {
@@ -88,7 +88,7 @@ KERNELS = {
         "grads": ("x", "weight", "bias", "mvs2s", "mvs2s_bias"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "d054d84f690f",
+        "spec": "23483613f05d",
     },
     "equi_linear_and_scalars": {
         "inputs": {
@@ -105,7 +105,7 @@ KERNELS = {
         "grads": ("x", "s", "weight", "s2mvs", "s2mvs_bias", "mvs2s", "mvs2s_bias", "s2s"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "558a59a936ee",
+        "spec": "63a169999cba",
     },
     "unbiased_equi_linear_and_scalars": {
         "inputs": {
@@ -120,7 +120,7 @@ KERNELS = {
         "grads": ("x", "s", "weight", "s2mvs", "mvs2s", "s2s"),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "a8e2d46cab81",
+        "spec": "dceb3f248449",
     },
     "equi_layer_norm": {
         "inputs": {"x": ("...", "n", 16)},
@@ -129,6 +129,14 @@ KERNELS = {
         "grads": ("x",),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "spec": "af5e6bc9df27",
+    },
+    "layer_norms": {
+        "inputs": {"x": ("...", "n", 16), "s": ("...", "h")},
+        "outputs": {"out": ("...", "n", 16), "out_s": ("...", "h")},
+        "options": {"eps": 0.01},
+        "grads": ("x", "s"),
+        "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
+        "spec": "9ca2d0e84b7e",
     },
     "scaled_layer_norms": {
         "inputs": {"x": ("...", "n", 16), "s": ("...", "h"), "weight": ("n", 5), "weight_s": ("h",)},
@@ -191,7 +199,7 @@ KERNELS = {
         ),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "b7404bf71447",
+        "spec": "f6cb69cac641",
     },
     "mlp_block": {
         "inputs": {
@@ -246,7 +254,7 @@ KERNELS = {
         ),
         "grades": {"x": (0, 1, 2, 3, 4), "out": (0, 1, 2, 3, 4)},
         "products": True,
-        "spec": "b5a8db084a0c",
+        "spec": "6bfd7f511f7e",
     },
     "attention": {
         "inputs": {
@@ -728,6 +736,36 @@ def equi_layer_norm_oracle(x: torch.Tensor, *, eps: float) -> torch.Tensor:
         )[..., None]
     )
     return _ref_unflatten(out, lead).to(dtype).contiguous()
+
+
+def layer_norms_oracle(x: torch.Tensor, s: torch.Tensor, *, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """layer_norms in plain torch, over a dense table of products."""
+    dtype = _ref_promote(x, s)
+    x, s = _ref_upcast(x, s)
+    lead, (x, s) = _ref_broadcast((x, 2), (s, 1))
+    x = _ref_flatten(x, 2)[:, :, None]  # b, n, 1, blade
+    s = _ref_flatten(s, 1)[:, None]  # b, 1, h
+    c = s - s.mean(2, keepdim=True)
+    out = (
+        x
+        / torch.sqrt(
+            torch.maximum(
+                (
+                    x[..., 0] ** 2
+                    + x[..., 15] ** 2
+                    + torch.abs(_ref_norm_squared(_ref_regrade(x, (1,)), (1,)))
+                    + torch.abs(_ref_norm_squared(_ref_regrade(x, (2,)), (2,)))
+                    + torch.abs(_ref_norm_squared(_ref_regrade(x, (3,)), (3,)))
+                ).mean(1, keepdim=True),
+                x.new_tensor(eps),
+            )
+        )[..., None]
+    )
+    out_s = c / torch.sqrt((c**2).mean(2, keepdim=True) + 1e-05)
+    return (
+        _ref_unflatten(out.squeeze(2), lead).to(dtype).contiguous(),
+        _ref_unflatten(out_s.squeeze(1), lead).to(dtype).contiguous(),
+    )
 
 
 def scaled_layer_norms_oracle(
@@ -1510,6 +1548,7 @@ ORACLES = {
     "equi_linear_and_scalars": equi_linear_and_scalars_oracle,
     "unbiased_equi_linear_and_scalars": unbiased_equi_linear_and_scalars_oracle,
     "equi_layer_norm": equi_layer_norm_oracle,
+    "layer_norms": layer_norms_oracle,
     "scaled_layer_norms": scaled_layer_norms_oracle,
     "gated_gelu": gated_gelu_oracle,
     "gated_gelu_and_scalars": gated_gelu_and_scalars_oracle,

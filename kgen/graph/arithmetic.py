@@ -45,6 +45,9 @@ def is_condition(x: Node) -> bool:
     return x.kind == "Call" and x.function in CONDITIONS
 
 
+Scaled = tuple[Rational, Node, Node]  # a coefficient, a number that is not rational, or one, and a field
+
+
 def _mergeable(x: Node) -> tuple[object, ...]:
     """What reductions have in common that are merged where they are added."""
     return (x.kind, x.over, *((a.axes for a in x.args[:2]) if x.kind == "Dot" else ()))
@@ -54,7 +57,7 @@ class Arithmetic(Table):
     """The pointwise constructors."""
 
     @abstractmethod
-    def merged(self, reductions: Sequence[Term]) -> Node:
+    def merged(self, reductions: Sequence[Scaled]) -> Node:
         """The sum of scaled reductions of one kind along the same axes, as one of them."""
 
     # sums of terms
@@ -65,18 +68,26 @@ class Arithmetic(Table):
 
     @remembered
     def _linear(self, *terms: tuple[Number, Node]) -> Node:
-        merged, reductions = dict[Node, Rational](), dict[tuple[object, ...], list[Term]]()
+        merged, reductions = dict[Node, Rational](), dict[tuple[object, ...], list[Scaled]]()
         for c, x in self._exact(terms):
-            if x.kind in ("Sum", "Dot"):
-                reductions.setdefault(_mergeable(x), []).append((c, x))
+            number, field = self._number(x)
+            if field.kind in ("Sum", "Dot"):
+                reductions.setdefault(_mergeable(field), []).append((c, number, field))
             else:
                 merged[x] = merged.get(x, 0) + c
         for key in sorted(reductions, key=lambda key: key[0] == "Dot"):
             same = reductions[key]
-            for c, x in same if len(same) == 1 else self.merged(same).single:
+            for c, x in self.merged(same).single if len(same) > 1 else [(same[0][0], self.mul(*same[0][1:]))]:
                 merged[x] = merged.get(x, 0) + c
         rest = sorted(((c, x) for x, c in merged.items() if c), key=lambda term: term[1].id)
         return self._add(rest) if len(rest) > 1 else self._scaled(*rest[0]) if rest else self.zero
+
+    def _number(self, x: Node) -> tuple[Node, Node]:
+        """A field as a number that is not rational, or one, times what is left of it."""
+        numbers = [a for a in x.args if a.kind == "Const"] if x.kind == "Mul" else []
+        if not numbers:
+            return self.one, x
+        return self.mul(*numbers), self.mul(*(a for a in x.args if a not in numbers))
 
     def _exact(self, terms: Iterable[tuple[Number, Node]]) -> Iterator[Term]:
         """The terms with rational coefficients; what is scaled gives its coefficient, and a constant is all of it."""

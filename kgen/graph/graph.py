@@ -46,6 +46,7 @@ class Graph:
     builder: Builder = field(repr=False, compare=False)
     precision: str | None = None  # of matrix products in fp32
     narrow: bool = False  # whether rows of few features have kernels of their own
+    dense: bool = False  # whether all components enter one product of matrices, zeros included
 
     @property
     def roots(self) -> list[Node]:

@@ -9,15 +9,16 @@ from collections.abc import Iterable, Sequence
 from kgen.graph.node import Node
 
 
-def sides(product: Node, over: tuple[str, ...]) -> tuple[list[Node], list[Node]] | None:
+def sides(product: Node, over: tuple[str, ...], long: str = "") -> tuple[list[Node], list[Node]] | None:
     """The factors of a product on both sides of a matrix product that contracts `over`; None where it is none.
 
+    Numbers go with the side that lacks the axis `long`, where one has it.
     Free axes that all factors have are those of a batch, but for factors with no free axis that another has not, too.
     The others fall into two sets that no factor connects, and the factors with them.
     """
     factors = _factors(product)
     while True:
-        found = _two_sides(factors, set(over))
+        found = _two_sides(factors, set(over), long)
         whole = _whole(factors, "Mul", product.axes)
         if found or whole is None:
             return found
@@ -51,7 +52,7 @@ def _opened(factors: Iterable[Node], one: Node) -> list[Node]:
     return [x for f in factors for x in (f.args if f is one else (f,))]
 
 
-def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], list[Node]] | None:
+def _two_sides(factors: Sequence[Node], over: set[str], long: str) -> tuple[list[Node], list[Node]] | None:
     free = [f.axes - over for f in factors]
     batch = frozenset[str].intersection(*(axes for axes in free if not any(axes < other for other in free)))
     rows = _connected([axes - batch for axes in free])
@@ -60,10 +61,11 @@ def _two_sides(factors: Sequence[Node], over: set[str]) -> tuple[list[Node], lis
     loose = [f for f in factors if f not in left and f not in right]
     if not left or not right:
         return None
-    (left if len(left) > 1 or left[0].kind != "Input" else right).extend(loose)
     shared = [frozenset[str]().union(*(f.axes for f in side)) for side in (left, right)]
     if not over <= shared[0] & shared[1]:
         return None
+    is_left = long not in shared[0] if long in shared[0] ^ shared[1] else len(left) > 1 or left[0].kind != "Input"
+    (left if is_left else right).extend(loose)
     left, right = _unscaled(left, right)
     right, left = _unscaled(right, left)
     return left, right

@@ -7,7 +7,7 @@ leaves its sum, a sum along several axes is one node, and a sum of products with
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
-from kgen.graph.arithmetic import Arithmetic
+from kgen.graph.arithmetic import Arithmetic, Scaled
 from kgen.graph.matmul import inside, sides
 from kgen.graph.node import Node, Rational, Term
 from kgen.graph.table import remembered
@@ -69,7 +69,7 @@ class Reductions(Arithmetic):
 
         What such a sum has along fewer axes is left: by itself it is summed over less than the whole.
         """
-        if found := sides(x, over):
+        if found := sides(x, over, self.long):
             return [(c, self.mul(*found[0]), self.mul(*found[1]))], []
         if not (opened := inside(x)):
             return [], [(c, x)]
@@ -79,11 +79,19 @@ class Reductions(Arithmetic):
         left = [term for _, terms in parts for term in terms]
         return (products, left) if all(y.axes < x.axes for _, y in left) else ([], [(c, x)])
 
-    def merged(self, reductions: Sequence[Term]) -> Node:
-        kind, over = (reductions[0][1].kind, reductions[0][1].over)
-        if kind == "Sum":
-            return self.sum(self.linear((c, x.args[0]) for c, x in reductions), over)
-        return self._dot([(c, a, b) for c, dot in reductions for a, b in dot.pairs], over)
+    def merged(self, reductions: Sequence[Scaled]) -> Node:
+        numbers, (_, _, first) = {number for _, number, _ in reductions}, reductions[0]
+        if numbers != {self.one} and len(numbers) == 1:
+            return self.mul(*numbers, self.merged([(c, self.one, x) for c, _, x in reductions]))
+        if first.kind == "Sum":
+            return self.sum(self.linear((c, self.mul(number, x.args[0])) for c, number, x in reductions), first.over)
+        products = [(c, number, a, b) for c, number, dot in reductions for a, b in dot.pairs]
+        return self._dot([(c, *self._numbered(number, a, b)) for c, number, a, b in products], first.over)
+
+    def _numbered(self, number: Node, a: Node, b: Node) -> tuple[Node, Node]:
+        """Two factors, one of them times a number: a small one, or not one that lies in memory."""
+        is_left = self.long not in a.axes if self.long in a.axes ^ b.axes else a.kind != "Input"
+        return (self.mul(number, a), b) if is_left else (a, self.mul(number, b))
 
     def _dot(self, products: Sequence[Product], over: tuple[str, ...]) -> Node:
         """The sum of c * a * b along `over`, where all a vary along the same axes, and all b.

@@ -47,6 +47,7 @@ class Table(ABC):
         self.joined: dict[str, tuple[str, ...]] = {}  # axes that are others one after the other
         self.alike: list[tuple[str, str]] = []  # axes of one extent, which some tensor is read along both of
         self.renamed: dict[tuple[tuple[str, str], ...], dict[Node, Node]] = {}  # by names of axes: fields under these
+        self.long = ""  # an axis, if any: the factors of a product of matrices that lack it are few, and take numbers
 
     def copy(self) -> Self:
         """A table of the same nodes, in which further ones may be made that nobody sees here."""

@@ -50,6 +50,7 @@ class Tensor:
     split: int = 0  # the dims before this one are innermost in memory instead, where the launcher so decides
     several: bool = False  # the first dim counts matrices that lie one after the other: each of them is turned
     lookups: tuple[Lookup, ...] = ()  # of dims that are read where an index says; in memory these are the `into`
+    cleared: bool = False  # most components are zero: its memory is, before a kernel stores the others
     stepped: bool = False  # its rows, which run along the last axis, may lie apart: the launcher says how far
 
     @property

@@ -6,12 +6,12 @@ In: products, or Dots that are to be some. Out: batches, of factors that lie one
 from collections.abc import Callable, Iterable, Sequence
 
 from kgen.graph.builder import Builder
-from kgen.graph.node import Node, Term
+from kgen.graph.node import Node
 from kgen.schedule.memory_order import place
-from kgen.schedule.products import Contraction, Factor, Grid, Shape
+from kgen.schedule.products import Contraction, Factor, Grid, Scaled, Shape
 
 
-def apart(b: Builder, axes: Sequence[str], dots: Sequence[Node]) -> dict[Node, list[Term]]:
+def apart(b: Builder, axes: Sequence[str], dots: Sequence[Node]) -> dict[Node, list[Scaled]]:
     """Sums over the batch as sums of Dots of one pair each, all of which one batch of products computes.
 
     That is for Dots that share no factor, such as the gradients of a map by grade: one after the other, products with
@@ -21,11 +21,12 @@ def apart(b: Builder, axes: Sequence[str], dots: Sequence[Node]) -> dict[Node, l
     for dot in dots:
         if dot.over == axes[:1]:
             similar.setdefault(dot.axes, []).append(dot)
-    found = dict[Node, list[Term]]()
+    found = dict[Node, list[Scaled]]()
     for members in similar.values():
         pairs = [pair for dot in members for pair in dot.pairs]
         if len(pairs) > len(members) > 1 and len({x for pair in pairs for x in pair}) == 2 * len(pairs):
-            found |= {dot: [b.sum(b.mul(*pair), dot.over).single[0] for pair in dot.pairs] for dot in members}
+            sums = {dot: [b.sum(b.mul(*pair), dot.over).single[0] for pair in dot.pairs] for dot in members}
+            found |= {dot: [(b.scale(c, b.one), part) for c, part in terms] for dot, terms in sums.items()}
     return {dot: terms for dot, terms in found.items() if all(part.kind == "Dot" for _, part in terms)}
 
 

@@ -41,6 +41,8 @@ def fusion(c: Contraction, missing: Sequence[Factor], axes: Sequence[str], tenso
     """`missing` are the factors that no tensor holds yet; those that are not computed on the way are stored first."""
     if not missing:
         return Fusion((), ("both factors lie in memory, so there is nothing to fuse",))
+    if c.dense:
+        return Fusion((), ("stores its factors first: all components of few features are one matrix",))
     if c.batch > 1:
         return Fusion((), ("stores its factors first: products of a batch are the library's",))
     reasons = {factor: _not_fusible(c) or _not_linear(factor, tensors) for factor in missing}

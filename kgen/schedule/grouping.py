@@ -16,14 +16,13 @@ from types import MappingProxyType
 
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Output
-from kgen.graph.node import Node, Rational, Term
+from kgen.graph.node import Node
 from kgen.schedule.batching import batch, beside
+from kgen.schedule.dense import dense
 from kgen.schedule.device import DEVICE
 from kgen.schedule.memory_order import contraction, place
 from kgen.schedule.placement import dot_in
-from kgen.schedule.products import Contraction, Grid, Shape
-
-Pair = tuple[Rational, Node, Node]  # a coefficient, a row's factor and a column's factor
+from kgen.schedule.products import Contraction, Grid, Pair, Scaled, Shape
 
 
 def levels(nodes: Iterable[Node]) -> list[list[Node]]:
@@ -65,11 +64,13 @@ def contractions(
     axes: Sequence[str],
     dots: Sequence[Node],
     outputs: Sequence[Output] = (),
-    sums: Mapping[Node, Sequence[Term]] = MappingProxyType({}),
+    sums: Mapping[Node, Sequence[Scaled]] = MappingProxyType({}),
+    few: bool = False,
 ) -> list[Contraction]:
     """The matrix products of Dots none of which depends on another, in the order of their first Dots.
 
     Those that are results lie as their `outputs` say, where that is possible. Parts of `sums` go together.
+    With `few` features all components are one matrix, zeros included.
     """
     similar: dict[Shape, list[Node]] = {}
     orders = {f: o.tensor.axes for o in outputs if o.tensor.dtype is None for f in o.fields}
@@ -77,10 +78,17 @@ def contractions(
     whole = [o for o in outputs if o.tensor.dtype is None and not o.tensor.slices]
     known = set(dots)
     results = {tuple(dot_in(f, known) or f for f in o.fields): o.tensor.dims for o in whole}
+    beside_it = Counter((dot.axes, dot.over) for dot in dots)
     for dot in dots:
-        similar.setdefault(_shape(orders.get(parts.get(dot, dot), axes), axes, dot), []).append(dot)
+        several = few and beside_it[dot.axes, dot.over] > 1  # which are one matrix, whatever reads them
+        order = axes if several else orders.get(parts.get(dot, dot), axes)
+        similar.setdefault(_shape(order, axes, dot), []).append(dot)
     found = list[Contraction]()
     for shape, members in similar.items():
+        of_all = dense(builder, axes, shape, {dot: _pairs(shape, dot) for dot in members}) if few else None
+        if of_all:
+            found.append(contraction(builder, axes, shape, of_all, results, few))
+            continue
         grids = [grid for cluster in _clusters(shape, members) for grid in _grids(builder, shape, cluster)]
         grids.sort(key=lambda grid: min(dots.index(dot) for line in grid.dots for dot in line if dot in dots))
         group = batch(axes, shape, grids, frozenset(parts))

@@ -4,24 +4,27 @@ In: results, some of them of Dots. Out: steps of a draft that make all Dots; the
 which read them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kgen.graph.graph import Output
-from kgen.graph.node import Node, Term, holds_dot, postorder
+from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.batching import alike, apart, joined
+from kgen.schedule.dense import terms_apart
 from kgen.schedule.draft import Draft, Step
 from kgen.schedule.factors import lies, operands, plainest, why_copied
 from kgen.schedule.fusion import Fusion, fusion, rides, splits
 from kgen.schedule.grouping import contractions, levels, one_name_each
 from kgen.schedule.intermediates import as_outputs, regroup, store_between, substituted, under_all_names
+from kgen.schedule.joint import always_added
 from kgen.schedule.kernels import arithmetic, contract_kernel
 from kgen.schedule.placement import Summed, summed, targets
-from kgen.schedule.products import MATRIX, Contraction, Grid, Operand, Pairing, Product
+from kgen.schedule.products import MATRIX, Contraction, Grid, Operand, Pairing, Product, Scaled
 from kgen.schedule.program import Kernel
 from kgen.schedule.residuals import read_again
 from kgen.schedule.stages import add_stages
+from kgen.schedule.store import Store
 
 STORED = Fusion((), ())  # the library multiplies, without a reason
 FACTORS = "stores factors of matrix products, in the order in which these read them"
@@ -60,6 +63,7 @@ class _Choice:
     fusions: tuple[Fusion, ...]
     direct: Mapping[Contraction, Operand]  # the places of results that are products, or sums of one with a rest
     added: tuple[Summed, ...]
+    joint: Mapping[Contraction, Contraction]  # products that are added to what other products made
 
     def adds_to(self, tensor: Tensor) -> bool:
         """Whether a product is added to what lies in a result."""
@@ -71,21 +75,27 @@ class _Level:
 
     def __init__(self, draft: Draft, outputs: Sequence[Output]) -> None:
         self.draft, self.graph, self.builder, self.store = draft, draft.graph, draft.builder, draft.store
-        self.outputs = list(outputs)  # those that are still to be computed
-        self.later = [f for o in outputs for f in o.fields]  # fields that are computed after the factors
-        self.read = {a for n in postorder(self.later) for a in n.args}
+        self._await(outputs)
         self.residuals = dict[Node, Node]()  # fields that are stored with the factors, as later levels read them
         held = [x for field in draft.saved.values() for _, x in field.terms]  # a Dot, or scaled where factors are read
         self.saved = set(under_all_names(draft.builder, dict(zip(held, held))))
 
+    def _await(self, outputs: Sequence[Output]) -> None:
+        """These are still to be computed."""
+        self.outputs = list(outputs)
+        self.later = [f for o in outputs for f in o.fields]  # what is computed after the factors
+        self.read = {a for n in postorder(self.later) for a in n.args}
+
     def add(self, dots: Sequence[Node]) -> list[Output]:
         """Steps that make the Dots; gives the results that are left."""
         distinct = one_name_each(self.builder, self.graph.axes, dots)
-        sums = apart(self.builder, self.graph.axes, distinct)
-        self.saved |= {part for dot in self.saved & sums.keys() for _, part in sums[dot]}
+        sums = (terms_apart if self.graph.dense else apart)(self.builder, self.graph.axes, distinct)
+        self.saved |= {part for dot in self.saved & sums.keys() for part in _parts(sums, dot)}
         choice, early = self._choose(distinct, sums)
         table = self._steps(choice, early)
-        table |= {dot: self.builder.linear((c, table[x]) for c, x in terms) for dot, terms in sums.items()}
+        table |= {
+            dot: self.builder.add(*(self.builder.mul(c, table[x]) for c, x in terms)) for dot, terms in sums.items()
+        }
         table.pop(self.builder.zero, None)
         table = under_all_names(self.builder, table | self.residuals)
         saved = self.draft.saved
@@ -95,30 +105,45 @@ class _Level:
 
     # what is decided
 
-    def _choose(self, dots: Sequence[Node], sums: Mapping[Node, Sequence[Term]]) -> tuple[_Choice, list[Output]]:
+    def _choose(self, dots: Sequence[Node], sums: Mapping[Node, Sequence[Scaled]]) -> tuple[_Choice, list[Output]]:
         """The products of Dots, and the results that are computed before them."""
-        whole = [part for dot in dots for _, part in sums.get(dot, [(1, dot)])]
-        products = contractions(self.builder, self.graph.axes, whole, self.outputs, sums)
+        whole = [part for dot in dots for part in _parts(sums, dot)]
+        products = contractions(self.builder, self.graph.axes, whole, self.outputs, sums, self.graph.dense)
         self.draft.mates += [self._saved_by(c, sums) for c in products]
         direct = self._direct(products)
         fusions = {c: self._fusion(c, direct.get(c)) for c in products}
+        joint = self._joint([c for c in products if not fusions[c].computed])
+        direct = self._direct([c for c in products if c not in joint]) if joint else direct
         direct = {c: target for c, target in direct.items() if not (target.tensor.slices and fusions[c].computed)}
-        added = self._added([c for c in products if not fusions[c].computed])
+        added = self._added([c for c in products if not fusions[c].computed and c not in joint])
         early = self._early(added)
         direct |= targets(products, [s.products for s in added])
-        batched = self._together(fusions, direct)
-        direct |= self._direct(list(batched))
-        return _Choice(tuple(batched), tuple(batched.values()), direct, tuple(added)), early
+        batched = self._together(fusions, direct, {*joint, *joint.values()})
+        direct |= self._direct([c for c in batched if c not in joint])
+        return _Choice(tuple(batched), tuple(batched.values()), direct, tuple(added), joint), early
+
+    def _joint(self, products: Sequence[Contraction]) -> dict[Contraction, Contraction]:
+        """The products that are added to what others made; where they were read nothing is left of them."""
+        fields = [f for o in self.outputs for f in o.fields]
+        found = always_added(self.builder, products, fields, [*self.graph.roots, *fields])
+        saved = self.draft.saved
+        for pair in (pair for c, first in found.items() for pair in zip(c.fields, first.fields)):
+            self.draft.mates.append({field for field, dot in saved.items() if any(x in pair for _, x in dot.terms)})
+        gone = under_all_names(self.builder, {dot: self.builder.zero for c in found for dot in c.fields})
+        done = self.builder.substitute([*saved.values(), *fields], gone)
+        self.draft.saved = dict(zip(saved, done))
+        self._await(regroup(self.outputs, done[len(saved) :])[0])
+        return found
 
     def _is_read(self, output: Output) -> bool:
         """Whether something is computed from a result, for which it must not be rounded to the result's dtype."""
         return any(f in self.read for f in output.fields)
 
-    def _saved_by(self, c: Contraction, sums: Mapping[Node, Sequence[Term]]) -> set[Node]:
+    def _saved_by(self, c: Contraction, sums: Mapping[Node, Sequence[Scaled]]) -> set[Node]:
         """The fields for the backward that a product makes, or a part of which."""
         made = set(c.fields)
         saved = self.draft.saved.items()
-        return {field for field, dot in saved if not made.isdisjoint(x for _, x in sums.get(dot, [(1, dot)]))}
+        return {field for field, dot in saved if not made.isdisjoint(_parts(sums, dot))}
 
     def _direct(self, products: Sequence[Contraction]) -> dict[Contraction, Operand]:
         """The products that are results, but those that are saved, which stay in the products' dtype."""
@@ -151,7 +176,10 @@ class _Level:
         return early
 
     def _together(
-        self, fusions: Mapping[Contraction, Fusion], direct: Mapping[Contraction, Operand]
+        self,
+        fusions: Mapping[Contraction, Fusion],
+        direct: Mapping[Contraction, Operand],
+        alone: Collection[Contraction],
     ) -> dict[Contraction, Fusion]:
         """The products, those of one size as batches: one after the other, small ones leave a part of a GPU idle.
 
@@ -167,7 +195,7 @@ class _Level:
         def kind(c: Contraction) -> object:
             dots = {dot for dot in c.fields if dot.kind == "Dot"}
             reached = frozenset(o for o, nodes in below.items() if not nodes.isdisjoint(dots))
-            return c if fusions[c].computed else (reached, dots.isdisjoint(self.saved))
+            return c if fusions[c].computed or c in alone else (reached, dots.isdisjoint(self.saved))
 
         for members in alike(fusions, kind):
             whole = joined(self.builder, members, lambda factor: lies(self.store, factor))
@@ -184,8 +212,12 @@ class _Level:
         """The steps of the products, and those that store their factors; gives what is read in place of the Dots."""
         pairs = self._operands(choice, early)
         table: dict[Node, Node] = {}
+        made = dict[Contraction, Operand]()
         for c, fused, pair in zip(choice.products, choice.fusions, pairs):
-            target = choice.direct.get(c) or self._new_result(c)
+            if first := choice.joint.get(c):
+                self.draft.steps.append(product(self.draft, c, pair, made[first], fused.why, True))
+                continue
+            made[c] = target = choice.direct.get(c) or self._new_result(c)
             self.store.add(target.tensor)
             if fused.computed:
                 self._contract(c, pair, target, c in choice.direct, fused.why)
@@ -224,7 +256,7 @@ class _Level:
 
         The sums are stored where they are a result themselves, or another result reads them.
         """
-        parted, whole, own = splits(c, self.graph.axes), self._with_stored(c, pair), target.tensor
+        parted, whole, own = splits(c, self.graph.axes), _with_stored(self.store, c, pair), target.tensor
         known = self.store.visible
         riding = [o for o in self.outputs if not parted and o.tensor.name != own.name and rides(o, whole, known)]
         self.outputs = [o for o in self.outputs if o not in riding]
@@ -232,35 +264,8 @@ class _Level:
         sums = under_all_names(self.builder, {dot: dot for dot in c.fields if dot.kind == "Dot"})
         kept = direct or not riding or any(dot in read or dot in self.saved for dot in sums)
         stores = [*([Output(own, c.fields)] if kept else []), *riding]
-        otherwise = self._by_library(c, target, riding)
+        otherwise = _by_library(self.draft, c, target, riding, self.later)
         self.draft.steps.append(contract_kernel(self.draft, whole, stores, parted, why, otherwise))
-
-    def _with_stored(self, c: Contraction, pair: Pairing) -> Contraction:
-        """The product with what is stored of its factors as inputs."""
-        table = dict[Node, Node]()
-        for factor, operand in zip((c.left, c.right), pair):
-            if operand:
-                fields = plainest(self.store, factor).fields
-                table |= self.store.reading(operand.tensor, fields, operand.first)
-        table = under_all_names(self.builder, {f: x for f, x in table.items() if f.kind not in ("Input", "Const")})
-
-        def read(fields: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
-            return tuple(tuple(table.get(x, x) for x in line) for line in fields)
-
-        return replace(c, grids=(Grid(read(c.grid.left), read(c.grid.right), c.grid.dots),))
-
-    def _by_library(self, c: Contraction, target: Operand, riding: Sequence[Output]) -> list[Step]:
-        """The steps that do the same with stored factors: without tensor cores the library is faster."""
-        trial = self.draft.trial()
-        found = operands(trial.store, [c], [STORED], turn=False)
-        add_stages(trial, found.fresh, self.later, {o.tensor.name: FACTORS for o in found.fresh})
-        trial.steps.append(product(trial, c, found.pairs[0], target, ()))
-        table = trial.store.reading(target.tensor, c.fields)
-        table.pop(self.builder.zero, None)
-        add_stages(trial, substituted(self.builder, riding, under_all_names(self.builder, table)), self.later)
-        name = f"{self.draft.kernel_name()}_library"
-        steps = enumerate(trial.steps)
-        return [replace(s, name=f"{name}{i or ''}") if isinstance(s, Kernel) else s for i, s in steps]
 
 
 def product(
@@ -280,3 +285,39 @@ def product(
     parted = splits(c, draft.graph.axes)
     name, precision = target.tensor.name, draft.graph.precision
     return Product(name, c.shape, c.counts, left, right, target, notes, c.batch, added, precision, parted)
+
+
+def _parts(sums: Mapping[Node, Sequence[Scaled]], dot: Node) -> list[Node]:
+    """A Dot, or those that it is the sum of."""
+    return [part for _, part in sums[dot]] if dot in sums else [dot]
+
+
+def _with_stored(store: Store, c: Contraction, pair: Pairing) -> Contraction:
+    """The product with what is stored of its factors as inputs."""
+    table = dict[Node, Node]()
+    for factor, operand in zip((c.left, c.right), pair):
+        if operand:
+            fields = plainest(store, factor).fields
+            table |= store.reading(operand.tensor, fields, operand.first)
+    table = under_all_names(store.builder, {f: x for f, x in table.items() if f.kind not in ("Input", "Const")})
+
+    def read(fields: tuple[tuple[Node, ...], ...]) -> tuple[tuple[Node, ...], ...]:
+        return tuple(tuple(table.get(x, x) for x in line) for line in fields)
+
+    return replace(c, grids=(Grid(read(c.grid.left), read(c.grid.right), c.grid.dots),))
+
+
+def _by_library(
+    draft: Draft, c: Contraction, target: Operand, riding: Sequence[Output], later: Sequence[Node]
+) -> list[Step]:
+    """The steps that do the same with stored factors: without tensor cores the library is faster."""
+    trial = draft.trial()
+    found = operands(trial.store, [c], [STORED], turn=False)
+    add_stages(trial, found.fresh, later, {o.tensor.name: FACTORS for o in found.fresh})
+    trial.steps.append(product(trial, c, found.pairs[0], target, ()))
+    table = trial.store.reading(target.tensor, c.fields)
+    table.pop(draft.builder.zero, None)
+    add_stages(trial, substituted(draft.builder, riding, under_all_names(draft.builder, table)), later)
+    name = f"{draft.kernel_name()}_library"
+    steps = enumerate(trial.steps)
+    return [replace(s, name=f"{name}{i or ''}") if isinstance(s, Kernel) else s for i, s in steps]

@@ -7,6 +7,7 @@ tf32 a product is faster where the contracted axis is innermost in both factors;
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from kgen.graph.builder import Builder
 from kgen.graph.node import Node
@@ -25,9 +26,18 @@ def place(builder: Builder, node: Node) -> tuple[int, int, str, int]:
 
 
 def contraction(
-    builder: Builder, axes: Sequence[str], shape: Shape, grid: Grid, results: Mapping[tuple[Node, ...], Dims]
+    builder: Builder,
+    axes: Sequence[str],
+    shape: Shape,
+    grid: Grid,
+    results: Mapping[tuple[Node, ...], Dims],
+    dense: bool = False,
 ) -> Contraction:
-    """A product; where it is one of `results`, it lies as that does, if components are adjacent there."""
+    """A product; where it is one of `results`, it lies as that does, if components are adjacent there.
+
+    Factors of a `dense` one that have zeros, and so lie nowhere, are stored with the contracted axis innermost, which
+    all precisions are fast with.
+    """
     inner = _adjacent(builder, shape, grid, results)
 
     def side(count: int, of: Side) -> Dims:
@@ -38,7 +48,16 @@ def contraction(
     turned = [_innermost(axes, own, shape.contracted) for own in (shape.rows, shape.columns)]
     left = _factor(shape, grid.left, rows, along, turned[0], not inner.isdisjoint(sides[:2]))
     right = _factor(shape, grid.right, along, columns, not turned[1], not inner.isdisjoint(sides[1:]))
-    return Contraction(shape, (grid,), left, right, _dims(shape, rows, columns))
+    if dense:
+        sides_of = enumerate((left, right))
+        left, right = (_stored_so(f, i == 1) if builder.zero in f.fields else f for i, f in sides_of)
+    return Contraction(shape, (grid,), left, right, _dims(shape, rows, columns), dense)
+
+
+def _stored_so(factor: Factor, transposed: bool) -> Factor:
+    """A factor in one memory order alone."""
+    other = factor.turned if factor.turned and factor.transposed != transposed else factor
+    return replace(other, turned=None)
 
 
 def _adjacent(builder: Builder, shape: Shape, grid: Grid, results: Mapping[tuple[Node, ...], Dims]) -> set[Side]:
@@ -51,23 +70,27 @@ def _adjacent(builder: Builder, shape: Shape, grid: Grid, results: Mapping[tuple
     count = dict(zip((rows, along, columns), grid.counts))
     for matrix, outer in ((grid.left, rows), (grid.right, columns)):
         fields = [x for line in matrix for x in line]
-        lies, ways = _lies(builder, fields), ((along, outer), (outer, along))
-        wanted = {a for a, other in ways if lies == (*shape.batch, *other, *a) and count[a] == len(fields)}
+        lies, n = _lies(builder, fields), len(fields)
+        ways = [(a, other) for a, other in ((along, outer), (outer, along)) if count[a] == n]
+        wanted = {a for a, b in ways if lies in ((*shape.batch, *b, *a, n), (*shape.batch, *a, n, *b))}
         found |= wanted
         refused |= {along, outer} - wanted if all(x.kind == "Input" for x in fields) else set()
-    dots = grid.dots[0]
-    if len(grid.dots) == 1 < len(dots) and results.get(dots) == (*shape.batch, *rows, *columns, len(dots)):
+    dots = tuple(dot for line in grid.dots for dot in line)
+    made, n = results.get(dots), len(dots)
+    if made == (*shape.batch, *rows, *columns, n) and len(grid.dots) == 1 < n:
         found.add(columns)
+    if made == (*shape.batch, *rows, n, *columns) and len(grid.dots[0]) == 1 < n:
+        found.add(rows)
     return found - refused
 
 
 def _lies(builder: Builder, fields: Sequence[Node]) -> Dims | None:
-    """The axes of the tensor that some fields are, all of it and in order, if its components are adjacent."""
+    """The dims of the tensor that some fields are, all of it and in order, if its components are one dim."""
     tensor = builder.tensors.get(fields[0].tensor) if fields[0].kind == "Input" else None
-    if tensor is None or not tensor.interleaved or tensor.lookups or tensor.slices:
+    if tensor is None or sum(isinstance(d, int) for d in tensor.dims) != 1 or tensor.lookups or tensor.slices:
         return None
     places = [(x.tensor, x.component) if x.kind == "Input" else None for x in fields]
-    return tensor.axes if places == [(tensor.name, i) for i in range(len(tensor.labels))] else None
+    return tensor.dims if places == [(tensor.name, i) for i in range(len(tensor.labels))] else None
 
 
 def _factor(
@@ -113,6 +136,8 @@ def _way(c: Contraction, side: int, factor: "Factor | Operand", turns: bool) -> 
     """
     if factor.transposed == bool(side):
         return Way.FITS
+    if c.dense:
+        return Way.KEPT
     if turns:
         return Way.TURNED
     meets = c.counts[0] if side else c.counts[2]

@@ -11,11 +11,13 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-from kgen.graph.node import Node
+from kgen.graph.node import Node, Rational
 from kgen.graph.tensor import Tensor
 
 MATRIX = "matrix"  # Tensor.dtype of what enters and leaves matrix products: bf16 for bf16, else fp32 or fp64
 
+Pair = tuple[Rational, Node, Node]  # a coefficient, a row's factor and a column's factor
+Scaled = tuple[Node, Node]  # a number and a Dot
 Dims = tuple[str | int, ...]  # memory order, or one side of a matrix: axes, and numbers of components
 
 
@@ -86,6 +88,7 @@ class Contraction:
     left: Factor
     right: Factor
     dims: Dims
+    dense: bool = False  # all components are one matrix, zeros included
 
     @property
     def grid(self) -> Grid:

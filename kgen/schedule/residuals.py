@@ -25,9 +25,19 @@ def read_again(
     below = _under_all_names(store.builder, order)
     later = postorder((f for o in outputs for f in o.fields), stop=products)
     # what products alone read stays as it is: their factors lie together
-    read = {a for n in later if n not in below and n.kind != "Dot" for a in n.args}
+    apart = below | _factors(later)
+    read = {a for n in later if n not in apart and n.kind != "Dot" for a in n.args}
     again, known = _under_all_names(store.builder, read & below), store.visible
     return [n for n in order if n in again and n.args and not n.reduced and _made_of(known, n) > FEW]
+
+
+def _factors(nodes: Iterable[Node]) -> set[Node]:
+    """Scaled fields that products alone read, as their factors: a sign or a number is nothing to compute."""
+    readers = dict[Node, set[str]]()
+    for n in nodes:
+        for a in n.args:
+            readers.setdefault(a, set()).add(n.kind)
+    return {x for x, kinds in readers.items() if kinds == {"Dot"} and x.kind == "Add" and len(x.args) == 1}
 
 
 def _under_all_names(b: Builder, fields: Iterable[Node]) -> set[Node]:

@@ -268,10 +268,17 @@ def _saveable(graph: Graph, grads: Sequence[str]) -> list[Node]:
     inner = _innermost(graph, order)
     outer = set(graph.axes) - {inner}
     folds = {n for n in order if n.is_reduction and set(n.over) & outer}
-    passes = {a for n in order for a in n.args if a in folds} | set(frontier_of(roots, inner))
+    passes = {a for n in order for a in n.args if a in folds} | {f for f in frontier_of(roots, inner) if _passes(f)}
     maxima = compared(differentiate(graph, grads).roots) if any(n.kind == "Max" for n in order) else []
     again, stored = {n for n in maxima if rounded([n])}, {*rounded(maxima), *_dear(graph, inner)}
     return [n for n in order if n in passes - again or n in stored or n.kind in ("Dot", "Segment")]
+
+
+def _passes(field: Node) -> bool:
+    """Whether a field takes a pass over rows, rather than being computed of matrix products element by element."""
+    below = postorder([field])
+    dots = [n for n in below if n.kind == "Dot"]
+    return not dots or any(n.is_reduction for n in postorder([field], stop=dots))
 
 
 def _dear(graph: Graph, inner: str) -> list[Node]:

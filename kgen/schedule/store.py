@@ -131,6 +131,9 @@ class Store:
         )  # turned, matrices one after the other are not one of all rows
         if fresh := key not in self._factors:
             name, labels = self.numbered("factor", factor.fields), self.labels(factor.fields)
-            tensor = Tensor(name, factor.dims, labels, dtype=MATRIX, split=split, several=factor.several)
+            cleared = 2 * factor.fields.count(self.builder.zero) > len(factor.fields)
+            tensor = Tensor(
+                name, factor.dims, labels, dtype=MATRIX, split=split, several=factor.several, cleared=cleared
+            )
             self._factors[key] = self.add(tensor)
         return Operand(self._factors[key], factor.transposed, way=way), fresh

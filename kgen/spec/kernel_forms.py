@@ -40,12 +40,16 @@ def kernel(document: Document, name: str, form: KernelForm, algebra: Algebra | N
         body_mark=document.text((*here, "body")),
         precision=form.precision,
         narrow=form.narrow,
+        dense=form.dense,
     )
     with document.noting((*here, "doc")):
         names.check_doc(form.doc)
     with document.noting((*here, "order")):
         if form.order not in ORDERS:
             raise KgenError(f"derivatives of order {form.order} are not generated", hint="order: 0, 1 or 2")
+    with document.noting((*here, "dense")):
+        if form.dense and form.narrow:
+            raise KgenError("`dense` and `narrow` are two ways to multiply few features", hint="leave one of them out")
     _check_names(document, here, result)
     _check_body(document, here, result)
     return result if document.verbatim((*here, "body")) else None

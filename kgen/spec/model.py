@@ -113,6 +113,7 @@ class Kernel:
     body_mark: Mark  # where the body's first line starts
     precision: str | None = None  # of matrix products in fp32: a key of PRECISIONS, or what torch's setting says
     narrow: bool = False  # whether rows of few features have kernels of their own
+    dense: bool = False  # whether all components enter one product of matrices, zeros included
 
     def inputs_of(self, kind: str) -> tuple[str, ...]:
         """The inputs whose types are of a kind."""

@@ -125,6 +125,13 @@ class KernelForm(Form):
             "products are needed."
         ),
     ] = False
+    dense: Annotated[
+        Boolean,
+        Field(
+            description="Whether linear maps multiply all components as one matrix, zeros included: faster for few "
+            "features, slower for many."
+        ),
+    ] = False
     deterministic: Annotated[Boolean, Field(description="Whether float atomics are forbidden.")] = True
     memory: Annotated[Dims | None, Field(description="Memory order of this kernel's multivectors.")] = None
     body: Annotated[Text, Field(description="Assignments and one return, in kgen's expression language.")]

@@ -134,7 +134,7 @@ class _Tracer:
         self._check_constants(outputs)
         k, axes = self.kernel, self.context.axes
         stored = tuple(part for output in outputs for part in parts(self.builder, output))
-        return Graph(k.name, axes, self.inputs, self.numbers, stored, self.builder, k.precision, k.narrow)
+        return Graph(k.name, axes, self.inputs, self.numbers, stored, self.builder, k.precision, k.narrow, k.dense)
 
     def _assign(self, statement: ast.stmt) -> None:
         """Give a name its value; what a statement outside the language may name, none knows."""

@@ -110,6 +110,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.zeros = Zeros(self.axes)
+        self.builder.long = self.axes[0] if self.kernel.dense and self.axes else ""
 
     @property
     def algebra(self) -> Algebra:

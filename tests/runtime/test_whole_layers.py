@@ -7,8 +7,8 @@ from variants import DEVICE, LAUNCHES, generated, variants_of
 
 from kgen.tools.problem import draw, load_module, runtime
 
-# of torch's operators: those that give memory, those that look at it in another shape, and products
-MEMORY = {"empty", "empty_like", "new_empty", "empty_strided"}
+# of torch's operators: those that give memory, or zeros, those that look at it in another shape, and products
+MEMORY = {"empty", "empty_like", "new_empty", "new_zeros", "empty_strided"}
 VIEWS = {"view", "_unsafe_view", "transpose", "permute", "slice", "select", "as_strided", "unsqueeze"}
 PRODUCTS = {"mm", "bmm", "addmm_", "baddbmm_"}
 
@@ -20,8 +20,8 @@ LAYERS = [
     ("cgenn3d", "cemlp_block", (3, 7), True),
     ("cgenn3d", "fully_connected_product_layer", (5, 12), False),
     ("gcan_pga3d", "group_action", (5, 11), False),
-    ("gatr", "mlp_block", (14, 42), False),
-    ("lgatr", "mlp_block", (16, 37), False),
+    ("gatr", "mlp_block", (3, 6), False),
+    ("lgatr", "mlp_block", (10, 20), False),
 ]
 ROWS = 1024  # of which two parts are made
 

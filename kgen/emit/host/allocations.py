@@ -19,6 +19,7 @@ from kgen.emit.host.rows import (
     Memory,
     Partial,
     Reused,
+    Zeros,
 )
 from kgen.emit.host.variant import Direction, source
 from kgen.graph.tensor import Tensor
@@ -68,6 +69,8 @@ class Allocations:
     def memory(self, tensor: Tensor) -> Memory:
         """Memory for a tensor; of a gradient, if what it is of is there."""
         d = self.direction
+        if tensor.cleared:
+            return Zeros(d.place, shape(tensor), self._dtype(tensor))
         if tensor.split:
             return self._factor(tensor)
         if d.is_gradient(tensor):

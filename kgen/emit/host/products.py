@@ -59,7 +59,7 @@ def _fresh(direction: Direction, product: Product, matrices: Sequence[Matrix], g
     result = product.result
     dims, matrix_dims = shape(result), len(_sides(product)[0]) + 2
     other = result.leading or len(result.dims) > matrix_dims
-    dtype = direction.dtype(result) if result.dtype is None else None
+    dtype = direction.dtype(result) if result.dtype is None and not direction.is_added(result) else None
     value = _call(product, matrices, dims if other else (), dtype)
     return Chosen(value, Present(given), Zeros(direction.place, dims, dtype or MATRIX)) if given else value
 

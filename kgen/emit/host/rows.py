@@ -110,7 +110,7 @@ class Factor:
     several: str | None  # matrices one after the other
 
 
-Memory = Empty | Like | Factor
+Memory = Empty | Zeros | Like | Factor
 
 # matrix products
 
@@ -182,7 +182,7 @@ class Chosen:
     other: Value
 
 
-Value = Memory | Zeros | Multiplied | Total | Largest | Cast | Chosen | str
+Value = Memory | Multiplied | Total | Largest | Cast | Chosen | str
 Name = Partial | str
 
 # steps

@@ -69,7 +69,8 @@ class Direction:
 
     def is_added(self, tensor: Tensor) -> bool:
         """Whether products are added to a result, which is in their dtype until then: its rest is not rounded alone."""
-        return any(p.added and p.result.name == tensor.name for p in self.program.products)
+        added = any(p.added and p.result.name == tensor.name for p in self.program.products)
+        return added and tensor.dtype is None
 
     def present(self, names: Collection[str]) -> tuple[str, ...]:
         """Those of the tensors that may be missing, each once."""

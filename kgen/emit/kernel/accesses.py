@@ -55,6 +55,8 @@ class Accesses:
         tensor, chunk = output.tensor, self.block.chunk(output.tensor)
         values = [self._value(field, chunk > 1) for field in output.fields]
         for first in range(0, len(values), chunk):
+            if tensor.cleared and _is_zero(output.fields[first]):
+                continue
             pointer, mask = self.block.target(tensor, first)
             flag = self.naming.wanted.get(tensor.memory, "")
             yield Access(tuple(values[first : first + chunk]), pointer, mask, chunk > 1, flag)
@@ -63,3 +65,7 @@ class Accesses:
         """What is stored together has one shape."""
         value = self.statements.value(field)
         return f"_fill({value}, mask, REAL)" if together and not field.axes >= self.block.inner else value
+
+
+def _is_zero(field: Node) -> bool:
+    return field.kind == "Const" and field.value == 0

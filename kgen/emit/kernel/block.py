@@ -45,7 +45,7 @@ class Block:
         """How many adjacent components travel in one access."""
         last = tensor.dims[-1] if tensor.dims else None
         components = [d for d in tensor.dims if isinstance(d, int)]
-        if not isinstance(last, int) or len(components) != 1 or not self.inner <= set(tensor.axes):
+        if not isinstance(last, int) or len(components) != 1 or tensor.cleared or not self.inner <= set(tensor.axes):
             return 1
         return min(LARGEST_CHUNK, last & -last)
 
