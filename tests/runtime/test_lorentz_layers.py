@@ -175,6 +175,8 @@ def agree(found: Tensor, expected: Tensor, sources: list[Tensor]) -> None:
 def test_functions() -> None:
     of, x, s = module("lgatr"), drawn(B, T, N, 16), drawn(B, T, H)
     agree(of.equi_layer_norm(x), norm(x, s)[0], [x])
+    for found, expected, source in zip(of.layer_norms(x, s), norm(x, s), (x, s), strict=True):
+        agree(found, expected, [source])
     agree(of.gated_gelu(x), gate(x, s)[0], [x])
     for found, expected, source in zip(of.gated_gelu_and_scalars(x, s), gate(x, s), (x, s), strict=True):
         agree(found, expected, [source])
