@@ -5,10 +5,11 @@ the same model, whose layers call generated functions with the very parameters t
 before, and an optimizer keeps what it holds.
 
 Blades, the nine maps with their norms, the product, the dual and the floor of the norm are the same there and here;
-nothing is converted but the shape of a bias, (channels, 1) there, (channels,) here. `generated/gatr` knows multivectors
-alone, and GATr's blocks always have auxiliary scalars: torch maps, normalizes and gates those as before. For their sake
-the bilinear layer and the MLP are functions one by one, rather than `geometric_bilinear` and `mlp_block`, and attention
-is left as it is, but for its maps: its scores and values have scalars, too.
+nothing is converted but the shape of a bias, (channels, 1) there, (channels,) here. The product is that of
+`generated/pga3d`, for `generated/gatr` has it within other functions only. Those know multivectors alone, and GATr's
+blocks always have auxiliary scalars: torch maps, normalizes and gates those as before. For their sake the bilinear
+layer and the MLP are functions one by one, rather than `geometric_bilinear` and `mlp_block`, and attention is left as
+it is, but for its maps: its scores and values have scalars, too.
 """
 
 import sys
