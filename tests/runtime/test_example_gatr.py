@@ -140,6 +140,7 @@ def test_norms_and_gates_are_those_of_formulas(example: Any) -> None:
     x, s = random(2, C, 16), random(2, S)
     known = x[..., [0, 2, 3, 4, 8, 9, 10, 14]].square().sum(-1, keepdim=True).mean(-2, keepdim=True)
     torch.testing.assert_close(norm(x, scalars=s), (x / known.sqrt(), nn.functional.layer_norm(s, (S,))))
+    torch.testing.assert_close(norm(x / 100, scalars=s)[0], x / 10)  # by the root of epsilon
     torch.testing.assert_close(gate(x, scalars=s), (gated_gelu(x, x[..., :1]), nn.functional.gelu(s)))
 
 
