@@ -47,7 +47,15 @@ from kgen.spec.private_names import definition_name, file_stem
 FUNCTIONS, KERNELS, RUNTIME = "_functions", "_kernels", "_runtime"
 SECOND = "_second"  # what follows the name of a file of second derivatives
 TITLE = LINE_LENGTH - len('"""')
-PARTS_OF_RUNTIME = ("arguments", "device", "launch", "matmul", "narrow", "segments")  # what launchers call, by module
+PARTS_OF_RUNTIME = (
+    "arguments",
+    "attention",
+    "device",
+    "launch",
+    "matmul",
+    "narrow",
+    "segments",
+)  # what launchers call, by module
 
 
 def emit(spec: Spec, of: Callable[[Kernel], dict[str, str]] | None = None) -> dict[str, str]:
@@ -216,7 +224,7 @@ def _function(spec: Spec, kernel: Kernel, variants: Sequence[Variant], files: Se
         imports=laid_out(imports).strip(),
         description=exploded("_describe(", description(spec, kernel, work_of(variants), files), ")").strip(),
         reference=text,
-        operators=laid_out("\n".join(render("operator", v=operator_row(v)) for v in variants)).strip(),
+        operators=laid_out("\n".join(render("operator", v=operator_row(w)) for v in variants for w in v.both)).strip(),
         f=row,
     )
 
@@ -230,21 +238,22 @@ def _checks(row: Function) -> Iterator[str]:
 
 def _kernels(spec: Spec, kernel: Kernel, variants: Sequence[Variant], part: slice) -> str:
     """The kernels of some orders of all variants, and their launchers; "" where there are none."""
-    programs = {v.name: [p for program in v.programs[part] for p in program.both] for v in variants}
+    every = [w for v in variants for w in v.both[::-1]]
+    programs = {v.name: [p for program in v.programs[part] for p in program.both] for v in every}
     if not any(programs.values()):
         return ""
-    rows = [row for v in variants for row in launch_rows(k for p in programs[v.name] for k in p.every_kernel)]
-    kernels = {v.name: list(_kernel_texts(programs[v.name])) for v in variants}
+    rows = [row for v in every for row in launch_rows(k for p in programs[v.name] for k in p.every_kernel)]
+    kernels = {v.name: list(_kernel_texts(programs[v.name])) for v in every}
     functions, called = shared([text for group in kernels.values() for text in group])
     by_name = {text.name: render(text.form, k=text) for text in called}
     texts = [(name, _join(by_name[text.name] for text in group)) for name, group in kernels.items() if group]
     lines = formula(spec, kernel)
     inlined = _join(render("shared", f=function, title=function.title(lines)) for function in functions)
     table = [f"{name!r}: launch.{spelled(row)}" for name, row in rows]
-    launchers = _join(render("launcher", p=row) for v in variants for row in launcher_rows(v, plan)[part])
+    launchers = _join(render("launcher", p=row) for v in every for row in launcher_rows(v, plan)[part])
     second = bool(part.start)
     what = "second derivatives" if second else "forward and backward" if kernel.grads else "forward"
-    graphs = "\n".join(str(p.graph) for v in variants for p in v.programs[part])
+    graphs = "\n".join(str(p.graph) for v in every for p in v.programs[part])
     return _finished(
         "kernels",
         h=_header(spec, f"Kernels of {kernel.name}, {what}.", graph=stamp.digest(graphs)),

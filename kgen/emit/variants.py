@@ -4,12 +4,13 @@ In: a spec and one of its kernels. Out: its variants in the order of `Kernel.cho
 the name that launchers have for it. Guaranteed: the graph of each is well formed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kgen.emit.host.variant import Variant
-from kgen.graph.graph import verify
+from kgen.graph.graph import Graph, verify
 from kgen.schedule.needed import Work, needed
+from kgen.schedule.online import online
 from kgen.schedule.schedule import schedule
 from kgen.spec.model import Kernel, Spec
 from kgen.spec.private_names import variant_name
@@ -23,8 +24,16 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
         graph = replace(trace(spec, kernel, flags), name=variant_name(kernel.name, flags))
         verify(graph)
         programs = schedule(graph, private_grads(kernel), kernel.order)
-        variants.append(Variant(kernel, graph.name, tuple(flags.items()), programs))
+        variants.append(Variant(kernel, graph.name, tuple(flags.items()), programs, *_online(kernel, graph, flags)))
     return variants
+
+
+def _online(kernel: Kernel, graph: Graph, flags: Mapping[str, bool]) -> tuple[Variant | None, str]:
+    """The variant whose scores are never stored, or why there is none."""
+    found = online(graph, private_grads(kernel), kernel.order)
+    if isinstance(found, str):
+        return None, found
+    return Variant(kernel, found[0].graph.name, tuple(flags.items()), found), ""
 
 
 def work_of(variants: Sequence[Variant]) -> dict[str, Work]:

@@ -62,9 +62,10 @@ def plan(program: Program) -> Plan:
 
 
 def _made(program: Program) -> set[str]:
-    """What the step that writes it allocates: the sum of partial results, or a matrix product that is all of it."""
+    """What the step that writes it allocates: the sum of partial results, or all of what a product gives."""
     folds = {fold.tensor.name for kernel in program.kernels for fold in kernel.folds}
-    return folds | {p.result.name for p in program.products if p.whole}
+    made = {t.name for step in program.attends for t in step.written}
+    return folds | made | {p.result.name for p in program.products if p.whole}
 
 
 def _free(program: Program, lifetimes: Sequence[Lifetime], tensor: Tensor, first: int) -> str | None:

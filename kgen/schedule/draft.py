@@ -11,11 +11,8 @@ from kgen.graph.builder import Builder
 from kgen.graph.graph import Graph
 from kgen.graph.node import Node
 from kgen.graph.tensor import Tensor
-from kgen.schedule.products import Product
-from kgen.schedule.program import Kernel
+from kgen.schedule.program import Kernel, Step
 from kgen.schedule.store import Store
-
-Step = Kernel | Product
 
 
 @dataclass

@@ -11,8 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from kgen.graph.tensor import Tensor
-from kgen.schedule.products import Product
-from kgen.schedule.program import Kernel, Program
+from kgen.schedule.program import Kernel, Program, Step
 
 READING = ("map", "row", "fold")  # kinds of kernels
 
@@ -37,8 +36,8 @@ def _reading(program: Program, names: Collection[str]) -> Program:
     )
 
 
-def _step(step: Kernel | Product, names: Collection[str]) -> Kernel | Product:
-    if isinstance(step, Product):
+def _step(step: Step, names: Collection[str]) -> Step:
+    if not isinstance(step, Kernel):
         return step
     otherwise = tuple(_step(other, names) for other in step.otherwise)
     return replace(step, inputs=_stepped(step.inputs, names), otherwise=otherwise)
@@ -49,7 +48,7 @@ def _has_rows(tensor: Tensor) -> bool:
     return tensor.dtype is None and len(tensor.axes) == 2 and all(isinstance(d, str) for d in tensor.dims[1:-1])
 
 
-def _takes(step: Kernel | Product, tensor: Tensor) -> bool:
+def _takes(step: Step, tensor: Tensor) -> bool:
     """Whether a step can read the rows of a tensor wherever they are."""
     if not isinstance(step, Kernel) or step.kind not in READING or step.flat and not tensor.interleaved:
         return False

@@ -11,12 +11,12 @@ from kgen.graph.graph import Output
 from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.device import DEVICE
-from kgen.schedule.draft import Draft, Step
+from kgen.schedule.draft import Draft
 from kgen.schedule.factoring import best
 from kgen.schedule.fusion import lifted
 from kgen.schedule.intermediates import regroup
 from kgen.schedule.products import Contraction
-from kgen.schedule.program import Fold, Kernel
+from kgen.schedule.program import Fold, Kernel, Step
 from kgen.schedule.registers import held, live
 from kgen.spec.model import PRECISIONS
 

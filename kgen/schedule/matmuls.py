@@ -12,7 +12,7 @@ from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.batching import alike, apart, joined
 from kgen.schedule.dense import terms_apart
-from kgen.schedule.draft import Draft, Step
+from kgen.schedule.draft import Draft
 from kgen.schedule.factors import lies, operands, plainest, why_copied
 from kgen.schedule.fusion import Fusion, fusion, rides, splits
 from kgen.schedule.grouping import contractions, levels, one_name_each
@@ -21,7 +21,7 @@ from kgen.schedule.joint import always_added
 from kgen.schedule.kernels import arithmetic, contract_kernel
 from kgen.schedule.placement import Summed, summed, targets
 from kgen.schedule.products import MATRIX, Contraction, Grid, Operand, Pairing, Product, Scaled
-from kgen.schedule.program import Kernel
+from kgen.schedule.program import Kernel, Step
 from kgen.schedule.residuals import read_again
 from kgen.schedule.stages import add_stages
 from kgen.schedule.store import Store

@@ -18,13 +18,13 @@ from kgen.graph.cost import cost
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, Number, holds_dot, postorder
 from kgen.graph.tensor import Tensor
-from kgen.schedule.draft import Draft, Step
+from kgen.schedule.draft import Draft
 from kgen.schedule.grouping import levels
 from kgen.schedule.intermediates import Places, along, as_outputs, store_between, substituted, under_all_names
 from kgen.schedule.kernels import arithmetic
 from kgen.schedule.outer_reductions import parts
 from kgen.schedule.products import MATRIX
-from kgen.schedule.program import WORKSPACE, Fold, Kernel
+from kgen.schedule.program import WORKSPACE, Fold, Kernel, Step
 from kgen.schedule.purposes import purposes, renamed
 from kgen.schedule.registers import live
 from kgen.schedule.residuals import read_again

@@ -5,7 +5,7 @@ emitted comments print. The rules are those of `schedule.py`'s docstring; `looku
 `stages.py` keep them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node
@@ -20,15 +20,17 @@ def plan(
     readable: Mapping[Node, Node] | None = None,
     optional: Sequence[str] = (),
     saved: Iterable[Node] = (),
+    first: Callable[[Draft, Sequence[Output]], list[Output]] | None = None,
 ) -> Draft:
     """The program of some results.
 
     `readable` are fields that may be had from a stored output, by what is read then. `saved` are Dots below the results
-    that are to be found in memory afterwards; the draft says where.
+    that are to be found in memory afterwards; the draft says where. What comes `first` adds steps of its own, and gives
+    the results that are left.
     """
     draft = Draft(graph, graph.name, dict(readable or {}), optional, {dot: dot for dot in saved})
     draft.store.reserve(o.tensor.memory for o in outputs)
-    add_results(draft, outputs)
+    add_results(draft, first(draft, outputs) if first else outputs)
     results = {o.tensor.memory for o in outputs}
     names = purposes(draft.steps, draft.name, results, dict(draft.alternatives))
     draft.alternatives = [(names[kernel], names[other]) for kernel, other in draft.alternatives]

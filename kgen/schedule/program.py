@@ -9,6 +9,7 @@ from kgen.graph.cost import Cost
 from kgen.graph.graph import Graph, Output
 from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Lookup, Tensor
+from kgen.schedule.attend import Attend, Multiplied
 from kgen.schedule.device import DEVICE
 from kgen.schedule.factoring import Factoring
 from kgen.schedule.products import Contraction, Product
@@ -50,7 +51,7 @@ class Kernel:
     flat: bool  # every tensor runs along the whole domain: the tile runs over it flattened
     optional: tuple[str, ...]  # inputs that may be missing
     contraction: Contraction | None = None  # of a "contract" kernel, whose results are its Dots
-    otherwise: tuple["Kernel | Product", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
+    otherwise: tuple["Step", ...] = ()  # of a "contract" kernel: what does the same without tensor cores
     precision: str | None = None  # of its product in fp32, or what torch's setting says
     factorings: tuple[Factoring, ...] = ()  # the one that it has, then what else was tried
     inside: tuple[Output, ...] = ()  # of a "narrow" kernel: products that it reads, and multiplies itself
@@ -118,7 +119,7 @@ class Program:
     outputs: tuple[Tensor, ...]
     saved: tuple[Tensor, ...]  # forward: kept for the backward
     optional: tuple[str, ...]  # cotangents that may be missing, which reads as zero
-    steps: tuple[Kernel | Product, ...]
+    steps: tuple["Step", ...]
     alternatives: tuple[tuple[str, str], ...] = ()  # (kernel, the kernel that replaces it for 16-bit results)
     narrow: "Program | None" = None  # what does the same for rows of few features
     unfit: str = ""  # why there is none, where one is asked for
@@ -141,7 +142,7 @@ class Program:
         return tuple(step for step in self.steps if isinstance(step, Product))
 
     @property
-    def every_step(self) -> tuple[Kernel | Product, ...]:
+    def every_step(self) -> tuple["Step", ...]:
         """The steps, and those that take the place of some."""
         return tuple(s for step in self.steps for s in (step, *(step.otherwise if isinstance(step, Kernel) else ())))
 
@@ -155,15 +156,19 @@ class Program:
         return tuple(k.contraction for k in self.kernels if k.contraction)
 
     @property
-    def multiplied(self) -> tuple[Product | Contraction, ...]:
+    def attends(self) -> tuple[Attend, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Attend))
+
+    @property
+    def multiplied(self) -> tuple[Product | Contraction | Multiplied, ...]:
         """All matrix products, the library's and the kernels'."""
-        return (*self.products, *self.contractions)
+        return (*self.products, *self.contractions, *(p for step in self.attends for p in step.products))
 
     @property
     def cost(self) -> int:
         return sum(k.cost.total for k in self.kernels) + sum(2 * p.multiplications for p in self.multiplied)
 
-    def reached(self, step: Kernel | Product) -> frozenset[str]:
+    def reached(self, step: "Step") -> frozenset[str]:
         """The results that need a step: those that it writes, and those of the steps that read what it writes."""
         return self._reached[self.steps.index(step)]
 
@@ -175,3 +180,6 @@ class Program:
             found.append(reached := frozenset[str]().union(*(needing.get(t.memory, ()) for t in step.written)))
             needing |= {name: needing.get(name, frozenset()) | reached for name in step.reads}
         return tuple(reversed(found))
+
+
+Step = Kernel | Product | Attend

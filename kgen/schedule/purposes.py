@@ -11,8 +11,7 @@ from dataclasses import replace
 from itertools import chain, count
 
 from kgen.schedule.forms import LONG
-from kgen.schedule.products import Product
-from kgen.schedule.program import TURNED, Kernel
+from kgen.schedule.program import TURNED, Kernel, Step
 
 ROLE = re.compile("[0-9]+$")  # numbers tensors of one role
 PURPOSES = {
@@ -25,7 +24,7 @@ PURPOSES = {
 
 
 def purposes(
-    steps: Sequence[Kernel | Product], program: str, results: Iterable[str], alternatives: dict[str, str]
+    steps: Sequence[Step], program: str, results: Iterable[str], alternatives: dict[str, str]
 ) -> dict[str, str]:
     """The names of a program's kernels, by their preliminary ones. `alternatives` compute of the inputs again."""
     own, found, taken = set(results), dict[str, str](), set[str]()
@@ -41,7 +40,7 @@ def purposes(
     return found
 
 
-def renamed(step: Kernel | Product, names: dict[str, str]) -> Kernel | Product:
+def renamed(step: Step, names: dict[str, str]) -> Step:
     """A step and those in its place by their names."""
     if not isinstance(step, Kernel):
         return step

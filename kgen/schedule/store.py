@@ -120,7 +120,7 @@ class Store:
         made = Operand(tensor, factor.transposed) if tensor else None
         return stored(factor, self.tensor) or made
 
-    def factor(self, factor: Factor, way: Way) -> tuple[Operand, bool]:
+    def factor(self, factor: Factor, way: Way = Way.FITS) -> tuple[Operand, bool]:
         """A factor that is not there, as a product reads it; and whether it is still to be stored."""
         split, several = (factor.split, factor.several) if way is Way.TURNED else (0, False)
         key = (

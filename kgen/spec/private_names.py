@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 FOLLOWING = re.compile(  # what follows the names of kernels: chosen options, orders, purposes, numbers and forms
-    r".*_(with|without|factors|grad|matmul|narrow)(_.*)?|name_*"
+    r".*_(with|without|factors|grad|matmul|narrow|online)(_.*)?|name_*"
     r"|.*_(backward|double|triple|second|statistics|totals|gathered|segments|saved|grads|results|inputs|long|turned|[0-9]+)_*"
     r"|.*_case[0-9a-f]+_*|(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])_*"  # and what files are called, or cannot be
 )
@@ -26,7 +26,7 @@ DERIVED = re.compile(  # tensors and sizes that stages, launchers and kernels na
     r"(grad[0-9]*|has|partial|size|(saved|total|statistics|factor|product|gathered|segment)[0-9]*)(_.*)?|(order|starts|step)_.*"
 )
 IN_LAUNCHERS = (  # what launchers call their own, and the parts of the runtime that they call
-    *("arguments", "device", "launch", "matmul", "narrow", "segments"),
+    *("arguments", "attention", "device", "launch", "matmul", "narrow", "segments"),
     *("torch", "math", "real", "matrix", "lead", "wanted", "programs", "tiles", "sums", "precision", "LAUNCH"),
 )
 IN_TRITON = (  # what Triton's launcher calls its own, and what it is told by keyword: a kernel's numbers stand beside

@@ -15,6 +15,7 @@ from rich.table import Table
 from kgen.errors import KgenError
 from kgen.graph.graph import Graph, Output
 from kgen.graph.tensor import Tensor
+from kgen.schedule.attend import Attend
 from kgen.schedule.narrow import FEW
 from kgen.schedule.products import Operand, Product
 from kgen.spec import model
@@ -178,13 +179,13 @@ def _programs(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "tuple[Pr
 def _kernels(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> Iterator[RenderableType]:
     programs = _programs(spec, kernel, flags)
     yield "\n".join(_formula(kernel, programs))
-    for way in (way for program in programs for way in _ways(program)):
+    for way in (*(way for program in programs for way in _ways(program)), *_online(spec, kernel, flags)):
         if isinstance(way, str):
             yield way
             continue
         for launch in way.every_step:
-            if isinstance(launch, Product):
-                yield _product(launch)
+            if isinstance(launch, Product | Attend):
+                yield _product(launch) if isinstance(launch, Product) else _attend(launch)
                 continue
             lines = [
                 f"{launch.name}: {launch.kind} kernel",
@@ -207,6 +208,19 @@ def _ways(program: "Program") -> "Iterator[Program | str]":
         yield program.narrow
     elif program.unfit:
         yield f"{program.graph.name} has no kernels for few features: {program.unfit}"
+
+
+def _online(spec: model.Spec, kernel: model.Kernel, flags: Flags) -> "Iterator[Program | str]":
+    """The programs whose scores of attention are never stored, or why there are none."""
+    from kgen.schedule.online import online
+    from kgen.trace.trace import private_grads
+
+    found = online(_trace(spec, kernel, flags), private_grads(kernel), kernel.order)
+    if isinstance(found, str):
+        yield from [f"{kernel.name} stores its scores: {found}"] if found else []
+        return
+    yield f"{kernel.name} in bf16, or fp32 in tf32, of parts that are short enough: scores are never stored"
+    yield from found
 
 
 def _pairs(multiplied: "Output") -> str:
@@ -265,6 +279,17 @@ def _product(product: Product) -> str:
         f"  left {_operand(product.left)}; right {_operand(product.right)}",
         f"  {'adds to' if product.added else 'writes'} {_operand(product.target)}",
         *(f"  {note}" for note in product.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _attend(step: Attend) -> str:
+    """A step of attention whose scores are never stored."""
+    lines = [
+        f"{step.function}: attention, {_products(sum(p.multiplications for p in step.products))}",
+        f"  reads {'; '.join(_listed(map(_tensor, group)) for group in (*step.groups, step.rows) if group)}",
+        f"  writes {_listed(map(_tensor, step.written))}",
+        *(f"  {note}" for note in step.notes),
     ]
     return "\n".join(lines)
 

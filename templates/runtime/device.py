@@ -1,6 +1,7 @@
 """Where kernels can run, and what a device multiplies fast."""
 
 import functools
+from collections.abc import Sequence
 
 import torch
 
@@ -51,3 +52,22 @@ def on_tensor_cores(matrix: torch.dtype, device: torch.device, precision: str = 
         return True
     tf32 = input_precision(precision, device) != "ieee" if precision else allows_tf32()
     return (matrix is torch.bfloat16 or tf32 and matrix is torch.float32) and has_tensor_cores(device)
+
+
+@functools.cache
+def holds_tiles(device: torch.device) -> bool:
+    """Whether a multiprocessor's shared memory is as large as an H100's, for which large tiles are chosen."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return torch.version.hip is None
+    properties = torch.cuda.get_device_properties(device)
+    return int(getattr(properties, "shared_memory_per_block_optin", 0)) >= 200 << 10
+
+
+def attends(matrix: torch.dtype, device: torch.device, widths: Sequence[int]) -> bool:
+    """Whether attention of parts of these widths keeps its tiles on the chip, and tensor cores multiply them.
+
+    Where they do not, scores that are stored are faster, for the library multiplies.
+    """
+    tf32 = matrix is torch.float32 and allows_tf32() and input_precision("tf32", device) == "tf32"
+    wide = sum([max(16, 1 << (int(width) - 1).bit_length()) for width in widths]) * matrix.itemsize
+    return (matrix is torch.bfloat16 or tf32) and wide <= 1024 and (INTERPRETED or has_tensor_cores(device))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import math
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -18,6 +19,7 @@ import torch
 from torch.autograd import forward_ad
 
 from .arguments import (
+    Sizes,
     broadcast,
     check,
     check_alike,
@@ -29,7 +31,7 @@ from .arguments import (
     promoted,
     real_dtype,
 )
-from .device import INTERPRETED, runs_on_triton, triton
+from .device import INTERPRETED, attends, runs_on_triton, triton
 from .registry import FILES, KERNELS, Dims
 
 PACKAGE = __name__.rpartition(".")[0].rpartition(".")[0]  # what this folder is a part of
@@ -73,6 +75,8 @@ class Operator:
             self.optional = (*before.optional, *(cotangents if len(before.outputs) > 1 else ()))
         self.op: Any = None  # torch's
         self.flags: dict[str, bool] = {}  # of a variant: the bool options that it was chosen by
+        self.online: Operator | None = None  # what takes its place where attention's scores need not be stored
+        self.widths: tuple[tuple[int, tuple[str, ...]], ...] = ()  # of attention's parts, for that
         self.independent: tuple[str, ...] = ()  # the axes that several devices may share
 
     def derived(self, launcher: str = "", caches: tuple[str, ...] = ()) -> Operator:
@@ -102,6 +106,14 @@ class Operator:
         arguments = (*self.inputs, *self.caches, *self.numbers, *(self.outputs if self.order else ()))
         places = {name: i for i, name in enumerate((*arguments, *self.outputs, *self.saved))}
         return tuple(places[name] for name in self.gradient.caches)
+
+    def fitting(self, tensors: Sequence[torch.Tensor], sizes: Sizes) -> Operator:
+        """What computes this for such tensors."""
+        if self.online is None:
+            return self
+        matrix = matrix_dtype(*[x for x in tensors if x.is_floating_point()])
+        widths = [count * math.prod([sizes[axis] for axis in axes]) for count, axes in self.widths]
+        return self.online if attends(matrix, tensors[0].device, widths) else self
 
     def called(self, arguments: Arguments) -> tuple[Any, ...]:
         """The results of torch's operator."""
@@ -216,7 +228,7 @@ def _call(operator: Operator, tensors: Sequence[torch.Tensor], numbers: Sequence
         numbers = [number(operator.function, name, x) for name, x in zip(operator.numbers, numbers)]
     if operator.positions != operator.all and torch.is_grad_enabled():
         operator.refuse([name for name, x in zip(operator.inputs, tensors) if x.requires_grad])
-    return apply(operator, (*tensors, *numbers), plain)[: len(operator.outputs)]
+    return apply(operator.fitting(tensors, fit.sizes), (*tensors, *numbers), plain)[: len(operator.outputs)]
 
 
 def _handed_over(operator: Operator, tensors: Sequence[torch.Tensor], numbers: Sequence[float]) -> Any:

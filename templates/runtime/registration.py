@@ -45,6 +45,8 @@ def variant(
     caches: tuple[tuple[str, ...], ...] = (),
     independent: tuple[str, ...] = (),
     flags: dict[str, bool] | None = None,
+    online: Operator | None = None,
+    widths: tuple[Count, ...] = (),
 ) -> Operator:
     """Register a variant of a function and its derivatives: those with launchers, and the next one by the reference.
 
@@ -59,6 +61,8 @@ def variant(
         caches: what each order of the derivatives reads of what was stored.
         independent: the axes along which elements do not meet.
         flags: the bool options.
+        online: what takes its place where attention's scores need not be stored.
+        widths: of attention's parts: numbers, times the sizes of axes.
     """
     d = KERNELS[function]
     launchers = [f"_{name}{order}_run" for order in ORDERS[: len(flops)]]
@@ -70,6 +74,7 @@ def variant(
         operator.gradient = operator.derived(launcher, read)
         operator = operator.gradient
     first.independent, first.flags, first.products = independent, flags or {}, products
+    first.online, first.widths = online, widths
     operator = first
     for order in ORDERS[: len(flops) + 1]:
         _register(operator, name + order)
@@ -216,9 +221,10 @@ class _Kernels(list[object]):
         self.files = files
 
     def __iter__(self) -> Iterator[object]:
+        from . import attention_kernels
         from . import kernels as common
 
-        for module in (*map(kernels, self.files), common):
+        for module in (*map(kernels, self.files), common, attention_kernels):
             found = [x for key, x in vars(module).items() if key.endswith("_kernel") or key.startswith("_jit_")]
             yield from found
 

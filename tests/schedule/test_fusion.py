@@ -14,7 +14,7 @@ from torch import Tensor
 from kgen.emit.kernel.printer import LOCALS
 from kgen.schedule.buffers import plan
 from kgen.schedule.products import Product
-from kgen.schedule.program import Kernel
+from kgen.schedule.program import Kernel, Step
 from kgen.schedule.schedule import schedule
 from kgen.tools.problem import launch_table, runtime
 from kgen.trace.trace import trace
@@ -37,7 +37,7 @@ OURS = {
 }
 
 
-def steps(body: str) -> tuple[Kernel | Product, ...]:
+def steps(body: str) -> tuple[Step, ...]:
     used = {name: axes for name, axes in INPUTS.items() if name in body.replace("exp", "").replace("over=", "")}
     spec = one((2, 0, 0), used, f"return {body}", {})
     return schedule(trace(spec, spec.kernels[0], {}), [])[0].steps

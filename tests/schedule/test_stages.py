@@ -27,11 +27,12 @@ from kgen.graph.graph import Graph, Output, verify
 from kgen.graph.isolation import isolate
 from kgen.graph.node import Node
 from kgen.graph.simplify import simplify
+from kgen.schedule.attend import Attend
 from kgen.schedule.buffers import plan
 from kgen.schedule.device import DEVICE
 from kgen.schedule.intermediates import substituted
 from kgen.schedule.products import Contraction, Operand, Product
-from kgen.schedule.program import Kernel, Program
+from kgen.schedule.program import Kernel, Program, Step
 from kgen.schedule.schedule import schedule
 from kgen.spec.load import load
 from kgen.spec.model import Spec
@@ -274,12 +275,13 @@ def flipped(operand: Operand) -> Operand:
     return replace(operand, transposed=not operand.transposed)
 
 
-def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Kernel | Product]) -> dict[str, Tensor]:
+def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Step]) -> dict[str, Tensor]:
     """The program's steps in order; each reads what is there and writes what is not."""
     known = {t.name: tensors[t.name] for t in program.inputs}
     for step in steps:
         missing = {t.memory for t in step.inputs} - known.keys()
         assert not missing, f"{step.name} reads {missing} before anything wrote it"
+        assert not isinstance(step, Attend)
         results = multiply(step, known) if isinstance(step, Product) else launch(program.graph, step, known)
         for name, value in results.items():
             product = isinstance(step, Product)  # which has looked itself
@@ -288,7 +290,7 @@ def execute(program: Program, tensors: dict[str, Tensor], steps: Sequence[Kernel
     return known
 
 
-def choices(program: Program) -> list[list[Kernel | Product]]:
+def choices(program: Program) -> list[list[Step]]:
     """The steps for wide results; those for 16-bit results, where some read inputs in place of the results; and those
     without tensor cores, where the library multiplies.
     """

@@ -6,21 +6,8 @@ no memory is taken for it; what it is of stands in.
 """
 
 from kgen.emit.host.extents import extents, shape
-from kgen.emit.host.rows import (
-    MATRIX,
-    REAL,
-    Assigned,
-    Chosen,
-    Deleted,
-    Dtype,
-    Empty,
-    Factor,
-    Like,
-    Memory,
-    Partial,
-    Reused,
-    Zeros,
-)
+from kgen.emit.host.rows import Assigned, Deleted, Reused
+from kgen.emit.host.values import MATRIX, REAL, Chosen, Dtype, Empty, Factor, Like, Memory, Partial, Zeros
 from kgen.emit.host.variant import Direction, source
 from kgen.graph.tensor import Tensor
 from kgen.schedule import products

@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from kgen.emit.host.allocations import Allocations
+from kgen.emit.host.attends import attended
 from kgen.emit.host.extents import joined, shapes
 from kgen.emit.host.launches import Launches
 from kgen.emit.host.products import multiplied
-from kgen.emit.host.rows import Assigned, Branch, Cast, Chosen, Launcher, Narrow, Step, Totals, Value
+from kgen.emit.host.rows import Assigned, Branch, Launcher, Narrow, Step, Totals
+from kgen.emit.host.values import Cast, Chosen, Value
 from kgen.emit.host.variant import Direction, Variant
 from kgen.graph.tensor import Tensor
+from kgen.schedule.attend import Attend
 from kgen.schedule.buffers import Plan
 from kgen.schedule.narrow import ENDING
 from kgen.schedule.products import MATRIX, Product, Way
 from kgen.schedule.program import WORKSPACE, Program
+from kgen.schedule.program import Step as Made
 from kgen.spec.private_names import run_name, size_name
 
 
@@ -92,8 +96,13 @@ def _step(d: Direction, launches: Launches, number: int) -> list[Step]:
     step, allocations = d.program.steps[number], launches.allocations
     if step.name in {new for _, new in d.program.alternatives}:
         return []
-    rows = multiplied(d, step) if isinstance(step, Product) else launches.launched(step)
-    return [*allocations.before(number), *rows, *allocations.after(number)]
+    return [*allocations.before(number), *_made(d, launches, step), *allocations.after(number)]
+
+
+def _made(d: Direction, launches: Launches, step: Made) -> list[Step]:
+    if isinstance(step, Attend):
+        return attended(d, step)
+    return multiplied(d, step) if isinstance(step, Product) else launches.launched(step)
 
 
 def _returned(d: Direction, tensor: Tensor) -> Value:

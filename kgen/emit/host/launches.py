@@ -8,29 +8,31 @@ from kgen.emit.host.allocations import Allocations
 from kgen.emit.host.extents import count
 from kgen.emit.host.products import multiplied
 from kgen.emit.host.rows import (
-    MATRIX,
-    REAL,
     Assigned,
     Branch,
     Call,
-    Chosen,
-    Condition,
     Deleted,
     Gathered,
+    Partials,
+    Parts,
+    Programs,
+    Sharing,
+    Sorted,
+    Step,
+    Totals,
+)
+from kgen.emit.host.values import (
+    MATRIX,
+    REAL,
+    Chosen,
+    Condition,
     Innermost,
     Largest,
     OnTensorCores,
     Partial,
-    Partials,
-    Parts,
     Present,
-    Programs,
     Resident,
-    Sharing,
-    Sorted,
-    Step,
     Total,
-    Totals,
     Wide,
 )
 from kgen.emit.host.variant import Direction
@@ -181,7 +183,7 @@ class Launches:
             made += [t.name for t in fresh]
             if isinstance(step, Product):
                 steps += multiplied(self.direction, step, there=not fresh and not kernel.folds)
-            else:
+            elif isinstance(step, Kernel):
                 steps += [*map(self.allocations.allocated, fresh), self._call(step, self._texts(step)[0])]
         return [*steps, Deleted(tuple(made))] if made else steps
 

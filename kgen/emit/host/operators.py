@@ -4,6 +4,7 @@ In: scheduled variants of a kernel of the spec. Out: the rows of `operator.jinja
 the names that users give them.
 """
 
+import math
 from dataclasses import dataclass
 
 from kgen.emit.host.registration import Count, flops, independent
@@ -26,6 +27,8 @@ class Operator:
     independent: tuple[str, ...]
     flags: dict[str, bool]
     flops: tuple[tuple[Count, ...], ...]
+    online: str  # the operator that takes its place where attention's parts are no wider than kernels hold them
+    widths: tuple[tuple[int, tuple[str, ...]], ...]
 
 
 def operator_row(variant: Variant) -> Operator:
@@ -47,7 +50,21 @@ def operator_row(variant: Variant) -> Operator:
         independent=independent(variant.forward),
         flags=dict(variant.flags),
         flops=tuple(flops(p) for p in variant.programs),
+        online=variant.online.operator if variant.online else "",
+        widths=_widths(variant.online) if variant.online else (),
     )
+
+
+def _widths(variant: Variant) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """How much lies at each position of the queries' parts and of the values': numbers, times the sizes of axes."""
+    (step,) = variant.forward.attends
+    queries, _, values = step.groups
+    found = list[tuple[int, tuple[str, ...]]]()
+    for tensor in (*queries, *values):
+        dims = variant.forward.graph.extents(tensor.dims[len(step.batch) + 1 :])
+        numbers = [d for d in dims if isinstance(d, int)]
+        found.append((math.prod(numbers), tuple(d for d in dims if isinstance(d, str))))
+    return tuple(found)
 
 
 def _public_names(variant: Variant) -> dict[str, str]:

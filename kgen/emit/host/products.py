@@ -7,20 +7,8 @@ is zero, and nothing is multiplied for it.
 from collections.abc import Sequence
 
 from kgen.emit.host.extents import count, shape, starts
-from kgen.emit.host.rows import (
-    MATRIX,
-    Assigned,
-    Branch,
-    Chosen,
-    Dtype,
-    Matrix,
-    Multiplied,
-    Present,
-    Step,
-    Value,
-    Zeroed,
-    Zeros,
-)
+from kgen.emit.host.rows import Assigned, Branch, Step, Zeroed
+from kgen.emit.host.values import MATRIX, Chosen, Dtype, Matrix, Multiplied, Present, Value, Zeros
 from kgen.emit.host.variant import Direction
 from kgen.schedule import products
 from kgen.schedule.products import Operand, Product, Way

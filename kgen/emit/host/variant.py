@@ -7,12 +7,11 @@ derivatives with the plan of its memory, and answers what all rows of that launc
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from kgen.emit.host.rows import DtypeOf, Promoted, Wanted
+from kgen.emit.host.values import DtypeOf, Promoted, Wanted
 from kgen.graph.tensor import Tensor
 from kgen.schedule.buffers import Plan
-from kgen.schedule.products import Product
-from kgen.schedule.program import Kernel as Launch
 from kgen.schedule.program import Program
+from kgen.schedule.program import Step as Launch
 from kgen.spec.model import Kernel
 from kgen.spec.private_names import operator_name
 from kgen.trace.trace import private_grads
@@ -26,6 +25,13 @@ class Variant:
     name: str
     flags: tuple[tuple[str, bool], ...]
     programs: tuple[Program, ...]  # the forward, and derivatives by their order
+    online: "Variant | None" = None  # the same with attention whose scores are never stored
+    offline: str = ""  # why there is none, where there is attention
+
+    @property
+    def both(self) -> tuple["Variant", ...]:
+        """That which takes its place where it can, and itself."""
+        return (self.online, self) if self.online else (self,)
 
     @property
     def forward(self) -> Program:
@@ -87,7 +93,7 @@ class Direction:
         readers = [step for step in self.program.steps if result.name in step.reads]
         return self.wanted({result.name}.union(*map(self.program.reached, readers)))
 
-    def guard(self, step: Launch | Product) -> Wanted | None:
+    def guard(self, step: Launch) -> Wanted | None:
         """A step that not all gradients need runs if one of those that need it is wanted."""
         reached = self.wanted(self.program.reached(step))
         everything = len(reached.positions) == len(self.program.outputs)

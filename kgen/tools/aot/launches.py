@@ -33,6 +33,7 @@ FEATURES_LAST, COMPONENTS_LAST = {"b": 4096, "n": 512}, {"b": 65536, "n": 16}  #
 OTHER_AXIS = 256
 LONG, LONGER = 8192, 16400  # longer than most rows that stay in registers, and than all; other axes are as long
 SHORT = 32  # features of rows that have kernels of their own; other axes are as short
+SHORTER = 4  # channels of a head whose scores are never stored; other axes are as short
 FEW_ROWS = 16
 OTHER_DTYPES = ("float32", "bfloat16", "float64")  # in some contract kernels are launched, in some what replaces them
 NOWHERE = "meta"  # the device of tensors without memory
@@ -68,7 +69,7 @@ def record(module: ModuleType, target: str, dtype: str) -> tuple[Launch, ...]:
     table = _table(module)
     missing = list(table)
     dtypes = dict.fromkeys((dtype, *OTHER_DTYPES))
-    for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER, SHORT))):
+    for stored, long in (*itertools.product(dtypes, (0, LONG)), *itertools.product(dtypes, (LONGER, SHORT, SHORTER))):
         if not missing:
             break
         with _recording(module, table, target, stored) as launches:
