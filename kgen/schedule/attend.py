@@ -27,10 +27,9 @@ class Multiplied:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """One launch: `function` of groups of tensors, each as matrices of positions and what lies at each of them."""
+    """One launch: a function of groups of tensors, each as matrices of positions and what lies at each of them."""
 
-    name: str
-    function: str  # of the runtime
+    name: str  # of the runtime's function
     batch: tuple[str, ...]
     groups: tuple[tuple[Tensor, ...], ...]  # queries, keys, values, results or cotangents: in one part or two
     rows: tuple[Tensor, ...]  # a number or two for each query

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from kgen.graph.autodiff import differentiate
 from kgen.graph.builder import Builder
 from kgen.graph.graph import Graph, Output, verify
-from kgen.graph.node import Node, postorder
+from kgen.graph.node import Node, holds_dot, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.attend import Attend, Mask, Multiplied
 from kgen.schedule.draft import Draft
 from kgen.schedule.grouping import contractions
-from kgen.schedule.intermediates import substituted
+from kgen.schedule.intermediates import substituted, under_all_names
 from kgen.schedule.placement import targets
 from kgen.schedule.planner import plan
 from kgen.schedule.products import MATRIX, Contraction, Factor
@@ -40,8 +40,15 @@ def online(graph: Graph, grads: Sequence[str], order: int) -> tuple[Program, ...
     matrices = _matrices(graph, found)
     if isinstance(matrices, str):
         return matrices
+    if holds_dot(x for side in matrices.sides for factor in side for x in factor.fields):
+        return "queries, keys or values are products of matrices themselves"
     forward, results = _forward(graph, matrices)
-    return (forward, _backward(graph, grads, matrices, forward, results)) if grads and order else (forward,)
+    if not grads or not order:
+        return (forward,)
+    derivative = _derivative(graph, grads, matrices, results)
+    if isinstance(derivative, str):
+        return derivative
+    return forward, _backward(graph, matrices, derivative, forward, results)
 
 
 def _batch(found: Attention) -> frozenset[str]:
@@ -112,6 +119,7 @@ def _forward(graph: Graph, m: _Matrices) -> tuple[Program, tuple[Tensor, ...]]:
         groups = _stored(draft, m.sides, outputs)
         for c in m.results:
             own = Tensor(store.numbered("saved", c.fields, "product"), c.dims, store.labels(c.fields), dtype=MATRIX)
+            assert c not in direct or direct[c].first is None
             held.append(store.add(direct[c].tensor if c in direct else own))
         store.add(statistics)
         notes = ("one pass over tiles of scores, which are never stored", *_kept(groups))
@@ -119,6 +127,7 @@ def _forward(graph: Graph, m: _Matrices) -> tuple[Program, tuple[Tensor, ...]]:
         draft.steps.append(_step(m, "attend", groups, (), written, (*m.scores, *m.results), notes))
         table = {f: x for c, t in zip(m.results, held) for f, x in store.reading(t, c.fields).items()}
         names = {t.name for t in held}
+        table = under_all_names(draft.builder, table)
         return substituted(draft.builder, [o for o in outputs if o.tensor.name not in names], table)
 
     draft = plan(graph, graph.outputs, first=attend)
@@ -150,7 +159,7 @@ def _kept(groups: Sequence[Sequence[Tensor]]) -> list[str]:
 
 def _step(
     m: _Matrices,
-    function: str,
+    name: str,
     groups: Sequence[tuple[Tensor, ...]],
     rows: tuple[Tensor, ...],
     written: tuple[Tensor, ...],
@@ -159,14 +168,23 @@ def _step(
 ) -> Attend:
     counted = tuple(Multiplied(c.axes, c.multiplications) for c in products)
     mask = m.mask if products else None
-    return Attend(function, function, m.batch, tuple(groups), rows, mask, written, counted, tuple(notes))
+    return Attend(name, m.batch, tuple(groups), rows, mask, written, counted, tuple(notes))
 
 
 # the backward
 
 
-def _backward(graph: Graph, grads: Sequence[str], m: _Matrices, forward: Program, results: Sequence[Tensor]) -> Program:
-    derivative, cotangents, parts = _derivative(graph, grads, m, results)
+@dataclass(frozen=True, slots=True)
+class _Derivative:
+    """The gradients, by those of what attention reads, the `parts`; and the cotangents of what it gives."""
+
+    graph: Graph
+    cotangents: list[Factor]
+    parts: list[Tensor]
+
+
+def _backward(graph: Graph, m: _Matrices, found: _Derivative, forward: Program, results: Sequence[Tensor]) -> Program:
+    derivative, cotangents, parts = found.graph, found.cotangents, found.parts
     statistics, b = forward.saved[0], derivative.builder
     b.declare(statistics)
     own = {t.name for t in derivative.inputs}
@@ -192,7 +210,7 @@ def _backward(graph: Graph, grads: Sequence[str], m: _Matrices, forward: Program
         names = {t.name for t in places}
         found = (draft.store.reading(place, _fields(b, part)) for part, place in zip(parts, places))
         table = {x: y for reading in found for x, y in reading.items()}
-        return substituted(b, [o for o in outputs if o.tensor.name not in names], table)
+        return substituted(b, [o for o in outputs if o.tensor.name not in names], under_all_names(b, table))
 
     draft = plan(joint, joint.outputs, optional=optional, first=attend)
     return Program(joint, joint.inputs, joint.results, (), optional, tuple(draft.steps))
@@ -210,25 +228,28 @@ def _place(draft: Draft, part: Tensor, outputs: Sequence[Output]) -> Tensor:
     return store.add(found[0] if found else Tensor(store.numbered("product"), part.dims, part.labels, dtype=MATRIX))
 
 
-def _derivative(
-    graph: Graph, grads: Sequence[str], m: _Matrices, results: Sequence[Tensor]
-) -> tuple[Graph, list[Factor], list[Tensor]]:
-    """The gradients, by those of what attention reads; the cotangents of what it gives; and of what it reads."""
+def _derivative(graph: Graph, grads: Sequence[str], m: _Matrices, results: Sequence[Tensor]) -> _Derivative | str:
+    """Both sides of attention, each differentiated on its own; or why that does not come together."""
     b = graph.builder
     made = [_declared(b, f"attended{i}", t) for i, t in enumerate(results)]
     table = {x: y for c, t in zip(m.results, made) for x, y in zip(c.fields, _fields(b, t))}
     behind = replace(graph, inputs=(*graph.inputs, *made), outputs=tuple(substituted(b, graph.outputs, table)))
     behind = differentiate(behind, [*grads, *(t.name for t in made)])
     found = {x: y for t, own in zip(made, results) for x, y in zip(_fields(b, t), _fields(b, b.declare(own)))}
-    of = {o.tensor.name: o.fields for o in substituted(b, behind.outputs, found)}
+    own = {f"grad_{t.name}" for t in made}
+    of = {o.tensor.name: o.fields for o in substituted(b, behind.outputs, under_all_names(b, found))}
     read = [f for side in m.sides for f in side]
     parts = [_declared(b, f"attending{i}", Tensor("", f.dims, _labels(len(f.fields)))) for i, f in enumerate(read)]
     before = differentiate(replace(graph, outputs=tuple(Output(t, f.fields) for t, f in zip(parts, read))), grads)
+    if [o.tensor for o in before.outputs] != [o.tensor for o in behind.outputs if o.tensor.name not in own]:
+        return "gradients are made of parts"
     outputs = tuple(replace(o, fields=tuple(map(b.add, o.fields, of[o.tensor.name]))) for o in before.outputs)
     cotangents = [Factor(of[f"grad_{t.name}"], t.dims, False) for t in made]
+    if holds_dot(x for factor in cotangents for x in factor.fields):
+        return "products of matrices are made of what attention gives"
     seeds = [b.tensors[f"grad_{t.name}"] for t in parts]
     inputs = tuple(t for t in behind.inputs if t not in made)
-    return replace(behind, inputs=inputs, outputs=outputs), cotangents, seeds
+    return _Derivative(replace(behind, inputs=inputs, outputs=outputs), cotangents, seeds)
 
 
 def _declared(b: Builder, name: str, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from kgen.graph.node import Node, postorder
 from kgen.graph.tensor import Tensor
 from kgen.schedule.attend import Mask
 
-LOWEST = -1e5  # what takes the place of a score that is not to count is this or less
+LOWEST = -1e9  # what takes the place of a score that is not to count is this or less
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,18 @@ def _stand_in(b: Builder, number: int, dot: Node) -> Node:
 
 def _unmasked(graph: Graph, seen: Node, column: str) -> tuple[tuple[Node, ...], Mask, str] | str:
     """The Dots whose sum the scores are, what they are masked by, and the axis of the queries."""
-    mask: Mask | str = Mask()
-    if seen.kind == "Call" and seen.function == "where":
-        condition, seen, other = seen.args
-        mask = _mask(graph, condition, other, column)
+    masked = seen.args if seen.kind == "Call" and seen.function == "where" else None
+    seen = masked[1] if masked else seen
     terms = seen.terms if seen.kind == "Add" else ((1, seen),)
-    if isinstance(mask, str):
-        return mask
     if any(c != 1 or x.kind != "Dot" for c, x in terms):
-        return "its scores are no sums of products of matrices"
+        return "its scores are no sums of products of matrices, each as it is"
     scores = tuple(x for _, x in terms)
     rows = {axis for x in scores for axis in x.axes - _shared(x)} - {column}
     if len(rows) != 1 or any(column not in x.axes for x in scores):
         return "its scores vary along more than one axis of queries"
     (row,) = rows
-    return scores, mask, row
+    mask = _mask(graph, masked[0], masked[2], row, column) if masked else Mask()
+    return mask if isinstance(mask, str) else (scores, mask, row)
 
 
 def _shared(dot: Node) -> frozenset[str]:
@@ -80,7 +77,7 @@ def _shared(dot: Node) -> frozenset[str]:
     return frozenset.intersection(*(x.axes for x in dot.pairs[0]))
 
 
-def _mask(graph: Graph, condition: Node, other: Node, column: str) -> Mask | str:
+def _mask(graph: Graph, condition: Node, other: Node, row: str, column: str) -> Mask | str:
     """That nothing later is seen, or that only positions with the same label are."""
     why = "its mask is neither that of what comes later nor that of other labels"
     if other.kind != "Const" or float(other.value) > LOWEST:
@@ -89,13 +86,16 @@ def _mask(graph: Graph, condition: Node, other: Node, column: str) -> Mask | str
     if condition.kind != "Call" or any(x.kind not in ("Iota", "Input") for x in condition.args):
         return why
     own, later = condition.args
-    if condition.function == "ge" and (own.kind, later.kind) == ("Iota", "Iota") and later.axes == {column}:
+    kinds = own.kind, later.kind
+    if condition.function == "ge" and kinds == ("Iota", "Iota") and own.axes == {row} and later.axes == {column}:
         return Mask(causal=True, fill=fill)
-    if condition.function == "eq" and (own.kind, later.kind) == ("Input", "Input"):
-        tensors = [graph.builder.tensors[x.tensor] for x in (own, later)]
-        plain = next((t for t in tensors if not t.source), None)
-        if plain and {t.memory for t in tensors} == {plain.name} and all(map(_is_plain, tensors)):
-            return Mask(labels=plain, fill=fill)
+    if condition.function == "eq" and kinds == ("Input", "Input"):
+        labels, others = sorted(
+            (graph.builder.tensors[x.tensor] for x in condition.args), key=lambda t: column in t.axes
+        )
+        renamed = tuple(column if axis == row else axis for axis in labels.axes)
+        if (others.memory, others.axes) == (labels.name, renamed) and all(map(_is_plain, (labels, others))):
+            return Mask(labels=labels, fill=fill)
     return why
 
 

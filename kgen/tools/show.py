@@ -286,7 +286,7 @@ def _product(product: Product) -> str:
 def _attend(step: Attend) -> str:
     """A step of attention whose scores are never stored."""
     lines = [
-        f"{step.function}: attention, {_products(sum(p.multiplications for p in step.products))}",
+        f"{step.name}: attention, {_products(sum(p.multiplications for p in step.products))}",
         f"  reads {'; '.join(_listed(map(_tensor, group)) for group in (*step.groups, step.rows) if group)}",
         f"  writes {_listed(map(_tensor, step.written))}",
         *(f"  {note}" for note in step.notes),

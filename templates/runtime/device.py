@@ -57,8 +57,10 @@ def on_tensor_cores(matrix: torch.dtype, device: torch.device, precision: str = 
 @functools.cache
 def holds_tiles(device: torch.device) -> bool:
     """Whether a multiprocessor's shared memory is as large as an H100's, for which large tiles are chosen."""
-    if device.type != "cuda" or torch.version.hip is not None:
-        return torch.version.hip is None
+    if device.type != "cuda":  # such as the interpreter's
+        return True
+    if torch.version.hip is not None:
+        return False
     properties = torch.cuda.get_device_properties(device)
     return int(getattr(properties, "shared_memory_per_block_optin", 0)) >= 200 << 10
 
@@ -69,5 +71,6 @@ def attends(matrix: torch.dtype, device: torch.device, widths: Sequence[int]) ->
     Where they do not, scores that are stored are faster, for the library multiplies.
     """
     tf32 = matrix is torch.float32 and allows_tf32() and input_precision("tf32", device) == "tf32"
-    wide = sum([max(16, 1 << (int(width) - 1).bit_length()) for width in widths]) * matrix.itemsize
-    return (matrix is torch.bfloat16 or tf32) and wide <= 1024 and (INTERPRETED or has_tensor_cores(device))
+    if not (matrix is torch.bfloat16 or tf32) or not (INTERPRETED or has_tensor_cores(device)):
+        return False
+    return sum([max(16, 1 << max(width - 1, 0).bit_length()) for width in widths]) * matrix.itemsize <= 1024

@@ -108,8 +108,8 @@ class Operator:
         return tuple(places[name] for name in self.gradient.caches)
 
     def fitting(self, tensors: Sequence[torch.Tensor], sizes: Sizes) -> Operator:
-        """What computes this for such tensors."""
-        if self.online is None:
+        """What computes this for such tensors; what is compiled may run under other settings, and for other sizes."""
+        if self.online is None or compiling():
             return self
         matrix = matrix_dtype(*[x for x in tensors if x.is_floating_point()])
         widths = [count * math.prod([sizes[axis] for axis in axes]) for count, axes in self.widths]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kgen.tools.comparison import compare, launches
 
-KERNELS = ("plain", "parts", "causal", "labelled")
+KERNELS = ("plain", "parts", "causal", "labelled", "own", "itself")
 E123 = 14  # of pga3d's blades, in the order of GATr's packages
 ATTENDING = ["_jit_attend", "_jit_shares", "_jit_to_queries", "_jit_to_keys"]
 

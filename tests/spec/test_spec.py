@@ -75,7 +75,7 @@ def test_shipped_specs_load_under_their_own_name_and_name_their_schema(path: Pat
     alone = ("equi_linear", "equi_layer_norm", "gated_gelu")  # of multivectors
     first_order["lgatr"] = tuple(k.name for k in spec.kernels if k.name not in alone)
     first_order |= {"blocks": ("block", "planes"), "dense": ("planes",)}
-    first_order["attention"] = ("plain", "parts", "causal", "labelled")
+    first_order["attention"] = ("plain", "parts", "causal", "labelled", "own", "itself")
     assert all(
         (k.order == 1) == (k.name in first_order.get(spec.name, ())) for k in spec.kernels
     ), "as docs/limits.md says"

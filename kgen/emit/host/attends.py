@@ -22,7 +22,7 @@ def attended(direction: Direction, step: Attend) -> list[Step]:
     program = direction.program
     returned = {t.name for t in (*program.outputs, *program.saved)}
     call = Attending(
-        function=step.function,
+        function=step.name,
         groups=tuple(tuple(_matrices(step, t) for t in group) for group in step.groups),
         rows=tuple(_rows(step, t) for t in step.rows),
         mask=_masked(step),
@@ -48,7 +48,12 @@ def _masked(step: Attend) -> Masked | None:
     if mask is None or not (mask.causal or mask.labels):
         return None
     labels = _seen(mask.labels, mask.labels.axes[:-1], mask.labels.axes[-1:]) if mask.labels else None
-    return Masked(mask.causal, labels, f"{mask.fill:g}".replace("e+0", "e"))
+    return Masked(mask.causal, labels, _number(mask.fill))
+
+
+def _number(value: float) -> str:
+    short = f"{value:g}".replace("e+0", "e")
+    return short if float(short) == value else repr(value)
 
 
 def _rows(step: Attend, tensor: Tensor) -> Matrix:
