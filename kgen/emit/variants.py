@@ -24,16 +24,14 @@ def variants_of(spec: Spec, kernel: Kernel) -> list[Variant]:
         graph = replace(trace(spec, kernel, flags), name=variant_name(kernel.name, flags))
         verify(graph)
         programs = schedule(graph, private_grads(kernel), kernel.order)
-        variants.append(Variant(kernel, graph.name, tuple(flags.items()), programs, *_online(kernel, graph, flags)))
+        variants.append(Variant(kernel, graph.name, tuple(flags.items()), programs, _online(kernel, graph, flags)))
     return variants
 
 
-def _online(kernel: Kernel, graph: Graph, flags: Mapping[str, bool]) -> tuple[Variant | None, str]:
-    """The variant whose scores are never stored, or why there is none."""
+def _online(kernel: Kernel, graph: Graph, flags: Mapping[str, bool]) -> Variant | None:
+    """The variant whose scores are never stored, if there is one."""
     found = online(graph, private_grads(kernel), kernel.order)
-    if isinstance(found, str):
-        return None, found
-    return Variant(kernel, found[0].graph.name, tuple(flags.items()), found), ""
+    return None if isinstance(found, str) else Variant(kernel, found[0].graph.name, tuple(flags.items()), found)
 
 
 def work_of(variants: Sequence[Variant]) -> dict[str, Work]:

@@ -3,6 +3,7 @@
 In and out: frozen data. Nothing here decides anything: `softmaxes.py` finds attention in a graph, `online.py` plans it.
 """
 
+import math
 from dataclasses import dataclass
 
 from kgen.graph.tensor import Tensor
@@ -46,6 +47,11 @@ class Attend:
     @property
     def reads(self) -> frozenset[str]:
         return frozenset(t.memory for t in self.inputs)
+
+    def width(self, tensor: Tensor) -> tuple[int, tuple[str, ...]]:
+        """What lies at each position of a group's tensor: so many numbers, times the sizes of axes."""
+        dims = tensor.dims[len(self.batch) + 1 :]
+        return math.prod(d for d in dims if isinstance(d, int)), tuple(d for d in dims if isinstance(d, str))
 
     @property
     def axes(self) -> tuple[str, ...]:

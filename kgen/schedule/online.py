@@ -1,8 +1,8 @@
 """Attention whose scores are never stored: the forward and the backward of a graph that has it.
 
 In: the graph of a forward. Out: its two programs, or why there are none. What attention multiplies, and what is made of
-what it gives, are graphs like any other: both are differentiated, and the attention between them has launches of its
-own for its gradients. Tensors are read where they lie, if they lie as matrices of positions; else they are stored so.
+what it gives, are graphs without Dots: each is differentiated, and the attention between them has launches of its own
+for its gradients. Tensors are read where they lie, if they lie as matrices of positions; else they are stored so.
 """
 
 from collections.abc import Sequence
@@ -51,11 +51,6 @@ def online(graph: Graph, grads: Sequence[str], order: int) -> tuple[Program, ...
     return forward, _backward(graph, matrices, derivative, forward, results)
 
 
-def _batch(found: Attention) -> frozenset[str]:
-    """The axes of which each element has a matrix of scores."""
-    return frozenset[str]().union(*(x.axes for x in found.scores)) - {found.row, found.column}
-
-
 @dataclass(frozen=True, slots=True)
 class _Matrices:
     """What attention multiplies, each part as rows of positions, and the products that its results are."""
@@ -76,7 +71,8 @@ class _Matrices:
 
 def _matrices(graph: Graph, found: Attention) -> _Matrices | str:
     b, positions = graph.builder, (found.row, found.column)
-    axes = sorted(graph.axes, key=lambda axis: (axis not in _batch(found), axis not in positions))  # positions are rows
+    each = frozenset[str]().union(*(x.axes for x in found.scores)) - {*positions}  # which have a matrix of scores each
+    axes = sorted(graph.axes, key=lambda axis: (axis not in each, axis not in positions))  # so that positions are rows
     scores = contractions(b, axes, found.scores)
     results = contractions(b, axes, found.values, graph.outputs)
     batch = scores[0].shape.batch
@@ -235,7 +231,7 @@ def _derivative(graph: Graph, grads: Sequence[str], m: _Matrices, results: Seque
     table = {x: y for c, t in zip(m.results, made) for x, y in zip(c.fields, _fields(b, t))}
     behind = replace(graph, inputs=(*graph.inputs, *made), outputs=tuple(substituted(b, graph.outputs, table)))
     behind = differentiate(behind, [*grads, *(t.name for t in made)])
-    found = {x: y for t, own in zip(made, results) for x, y in zip(_fields(b, t), _fields(b, b.declare(own)))}
+    found = {x: y for t, held in zip(made, results) for x, y in zip(_fields(b, t), _fields(b, b.declare(held)))}
     own = {f"grad_{t.name}" for t in made}
     of = {o.tensor.name: o.fields for o in substituted(b, behind.outputs, under_all_names(b, found))}
     read = [f for side in m.sides for f in side]

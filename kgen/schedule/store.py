@@ -123,12 +123,8 @@ class Store:
     def factor(self, factor: Factor, way: Way = Way.FITS) -> tuple[Operand, bool]:
         """A factor that is not there, as a product reads it; and whether it is still to be stored."""
         split, several = (factor.split, factor.several) if way is Way.TURNED else (0, False)
-        key = (
-            factor.fields,
-            factor.dims,
-            split,
-            several,
-        )  # turned, matrices one after the other are not one of all rows
+        # turned, matrices one after the other are not one of all rows
+        key = (factor.fields, factor.dims, split, several)
         if fresh := key not in self._factors:
             name, labels = self.numbered("factor", factor.fields), self.labels(factor.fields)
             cleared = 2 * factor.fields.count(self.builder.zero) > len(factor.fields)

@@ -279,9 +279,8 @@ def _jit_to_keys(
         grad1 = _part(grad1_ptr, row, row_mask, N1, LONG1, MATRIX) if N1 else grad0
         own = tl.load(labels_ptr + n // alike * S + s, mask=row_mask, other=0)[None, :] if LABELLED else 0
         largest = tl.load(statistics_ptr + row, mask=row_mask, other=0.0)[None, :]
-        scale = tl.load(statistics_ptr + _all(tiles, S) + row, mask=row_mask, other=0.0)[
-            None, :
-        ]  # no weights elsewhere
+        # behind the last row a weight is nothing
+        scale = tl.load(statistics_ptr + _all(tiles, S) + row, mask=row_mask, other=0.0)[None, :]
         share = tl.load(share_ptr + row, mask=row_mask, other=0.0)[None, :]
         scores = _products(k0, k1, q0, q1, W1, PRECISION)
         scores = _seen(scores, s[None, :], t[:, None], others, own, fill, CAUSAL, LABELLED)

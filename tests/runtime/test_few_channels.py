@@ -22,9 +22,7 @@ def dense(compiled_folder: Path) -> ModuleType:
     ("kernel", "dtype"),
     [
         *itertools.product(KERNELS, (torch.float64, torch.float32)),
-        *itertools.product(
-            ("map", "planes", "tokens", "added"), (torch.bfloat16, torch.float16)
-        ),  # what is deep rounds often
+        *itertools.product(SHALLOW, (torch.bfloat16, torch.float16)),
     ],
     ids=str,
 )

@@ -120,6 +120,23 @@ def test_other_attention_stores_its_scores() -> None:
     assert "no softmax" in why(scores + "      return dot(exp(scores - detach(max(scores, over=t))), v, over=t)\n")
     mask = "      scores = where(iota(h) >= iota(t), dot(q, k, over=c), -1.0e9)\n"
     assert "its mask is neither" in why(mask + SOFTMAX + out)
+    same = "      same = w2 == rename(w2, axis=h, to=t)\n      scores = where(same, dot(q, k, over=c), -1.0e9)\n"
+    assert "its mask is neither" in why(same + SOFTMAX + out, HEAD.replace('w: "[h, s, t]"', 'w2: "integer[h, s]"'))
+    mapped = HEAD.replace('w: "[h, s, t]"', 'm: "[c, d]", o: "[n, c]"')
+    assert "products of matrices themselves" in why(
+        "      scores = dot(dot(q, m, over=c), k2, over=d)\n" + SOFTMAX + out,
+        mapped.replace('k: "[..., h, t, c]"', 'k2: "[..., h, t, d]"'),
+    )
+    projected = mapped.replace('out: "[..., h, s, n]"', 'out: "[..., h, s, c]"')
+    assert "made of what attention gives" in why(
+        scores + SOFTMAX + "      return dot(dot(p, v, over=t), o, over=n)\n", projected
+    )
+    parts = HEAD.replace('w: "[h, s, t]"', 'r: "[..., h, s, c]", k2: "[..., h, t, j]"').replace(
+        'k: "[..., h, t, c]", ', ""
+    )
+    assert "made of parts" in why(
+        "      scores = dot(cat(q, r, axis=c, to=j), k2, over=j)\n" + SOFTMAX + out, parts
+    )
     assert "second derivatives" in why(scores + SOFTMAX + out, HEAD.replace("    order: 1\n", ""))
     assert why("      return dot(dot(q, k, over=c), v, over=t)\n") == ""
 

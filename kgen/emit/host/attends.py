@@ -4,7 +4,6 @@ In: an `Attend` of a program. Out: rows that call the runtime for it. Guaranteed
 positions in the dtype of products, and what has no cotangent as zero.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -65,9 +64,8 @@ def _rows(step: Attend, tensor: Tensor) -> Matrix:
 
 def _matrices(step: Attend, tensor: Tensor) -> Matrix:
     """A tensor as matrices of positions and what lies at each."""
-    position, *rest = tensor.dims[len(step.batch) :]
-    width = count([d for d in rest if isinstance(d, str)], math.prod(d for d in rest if isinstance(d, int)))
-    return _seen(tensor, step.batch, [position], (width,))
+    numbers, axes = step.width(tensor)
+    return _seen(tensor, step.batch, [tensor.dims[len(step.batch)]], (count(axes, numbers),))
 
 
 def _seen(tensor: Tensor, batch: Sequence[str], positions: Sequence[str | int], width: tuple[str, ...] = ()) -> Matrix:

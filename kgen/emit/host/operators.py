@@ -4,7 +4,6 @@ In: scheduled variants of a kernel of the spec. Out: the rows of `operator.jinja
 the names that users give them.
 """
 
-import math
 from dataclasses import dataclass
 
 from kgen.emit.host.registration import Count, flops, independent
@@ -28,7 +27,7 @@ class Operator:
     flags: dict[str, bool]
     flops: tuple[tuple[Count, ...], ...]
     online: str  # the operator that takes its place where attention's parts are no wider than kernels hold them
-    widths: tuple[tuple[int, tuple[str, ...]], ...]
+    widths: tuple[Count, ...]
 
 
 def operator_row(variant: Variant) -> Operator:
@@ -55,16 +54,12 @@ def operator_row(variant: Variant) -> Operator:
     )
 
 
-def _widths(variant: Variant) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """How much lies at each position of the queries' parts and of the values': numbers, times the sizes of axes."""
+def _widths(variant: Variant) -> tuple[Count, ...]:
+    """How much lies at each position of the queries' parts and of the values'."""
     (step,) = variant.forward.attends
     queries, _, values = step.groups
-    found = list[tuple[int, tuple[str, ...]]]()
-    for tensor in (*queries, *values):
-        dims = variant.forward.graph.extents(tensor.dims[len(step.batch) + 1 :])
-        numbers = [d for d in dims if isinstance(d, int)]
-        found.append((math.prod(numbers), tuple(d for d in dims if isinstance(d, str))))
-    return tuple(found)
+    found = [step.width(tensor) for tensor in (*queries, *values)]
+    return tuple((numbers, tuple(map(str, variant.forward.graph.extents(axes)))) for numbers, axes in found)
 
 
 def _public_names(variant: Variant) -> dict[str, str]:

@@ -26,7 +26,6 @@ class Variant:
     flags: tuple[tuple[str, bool], ...]
     programs: tuple[Program, ...]  # the forward, and derivatives by their order
     online: "Variant | None" = None  # the same with attention whose scores are never stored
-    offline: str = ""  # why there is none, where there is attention
 
     @property
     def both(self) -> tuple["Variant", ...]:
