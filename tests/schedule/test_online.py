@@ -134,9 +134,7 @@ def test_other_attention_stores_its_scores() -> None:
     parts = HEAD.replace('w: "[h, s, t]"', 'r: "[..., h, s, c]", k2: "[..., h, t, j]"').replace(
         'k: "[..., h, t, c]", ', ""
     )
-    assert "made of parts" in why(
-        "      scores = dot(cat(q, r, axis=c, to=j), k2, over=j)\n" + SOFTMAX + out, parts
-    )
+    assert "made of parts" in why("      scores = dot(cat(q, r, axis=c, to=j), k2, over=j)\n" + SOFTMAX + out, parts)
     assert "second derivatives" in why(scores + SOFTMAX + out, HEAD.replace("    order: 1\n", ""))
     assert why("      return dot(dot(q, k, over=c), v, over=t)\n") == ""
 
